@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tenant_lab
 from .errors import ParameterError
 
 # %% ../../nbs/00_core/02_settings.ipynb #0903edcf
@@ -63,9 +64,7 @@ class Setting:
             raise ParameterError(f"{key}: a path is needed")
         return Path(text).expanduser() if self.kind == "path" else text
 
-# %% ../../nbs/00_core/02_settings.ipynb #06b92e42
-_LATER: tuple[str, ...] = ()  # accepted, and without effect in this version
-
+# %% ../../nbs/00_core/02_settings.ipynb #fd44282d
 SETTINGS: dict[str, Setting] = {s.key: s for s in (
     Setting("home", "path"),
     Setting("key_source", allowed=("file", "environment", "keyring"), needs={"keyring": "keyring"}),
@@ -77,14 +76,14 @@ SETTINGS: dict[str, Setting] = {s.key: s for s in (
     Setting("memory_limit"),
     Setting("cache_backend", allowed=("none", "memory", "redis"), served=("none",),
             aliases=("ANALYTICS_CACHE_BACKEND",), needs={"redis": "redis"}),
-    Setting("cache_ttl", "integer", served=_LATER, aliases=("CACHE_TTL",), minimum=1),
+    Setting("cache_ttl", "integer", served=(), aliases=("CACHE_TTL",), minimum=1),
     Setting("stream_backend", allowed=("none", "kafka", "redis"), served=("none",),
             aliases=("ANALYTICS_STREAM_BACKEND",), needs={"kafka": "confluent_kafka", "redis": "redis"}),
     Setting("db_backend", allowed=("none", "postgresql", "clickhouse"), served=("none",),
             aliases=("ANALYTICS_DB_BACKEND",), needs={"postgresql": "psycopg", "clickhouse": "clickhouse_connect"}),
     Setting("ml_storage_backend", allowed=("local", "s3"), served=("local",), aliases=("ML_STORAGE_BACKEND",),
             needs={"s3": "boto3"}),
-    Setting("ml_workers", "integer", served=_LATER, aliases=("ML_WORKERS",)),
+    Setting("ml_workers", "integer", served=(), aliases=("ML_WORKERS",)),
     *(Setting(key, "boolean", served=("false",), aliases=(key.upper(),))
       for key in ("ml_gpu_enabled", "ml_auto_scaling", "ml_monitoring_enabled", "ml_distributed_training")),
 )}
@@ -96,7 +95,7 @@ RESERVED = ("TENANT_LAB_MASTER_KEY",)  # a secret, not a setting: `tenancy.keys`
 
 def shipped(name: str) -> Path:
     """Path of a shipped file or folder: `settings.ini`, `reports`, `data`."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(tenant_lab.__path__[0]).resolve()
     inside = package / "shipped" / name
     return inside if inside.exists() else package.parent / name
 
