@@ -12,10 +12,10 @@ __version__ = "0.1.0"
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# %% ../nbs/00_core/00_package.ipynb #649ded54
+# %% ../nbs/00_core/00_package.ipynb #f0627f00
 if TYPE_CHECKING:  # what editors and type checkers see
-    from tenant_lab.reports.record import Report
-    from tenant_lab.tenancy.lab import Lab
+    from tenant_lab.reports.record import Report as Report
+    from tenant_lab.tenancy.lab import Lab as Lab
 
 _LATE = {"Lab": "tenant_lab.tenancy.lab", "Report": "tenant_lab.reports.record"}
 

@@ -42,10 +42,7 @@ def lazy(frame: Any) -> nw.LazyFrame:
         return frame
     if isinstance(frame, nw.DataFrame):
         frame = frame.to_native()
-    try:
-        native = nw.from_native(frame, eager_or_interchange_only=False)
-    except TypeError:
-        native = None
+    native: Any = nw.from_native(frame, pass_through=True)
     if isinstance(native, nw.LazyFrame):
         return native
     return nw.from_native(duckdb.connect().from_arrow(arrow(frame)))

@@ -9,7 +9,6 @@ __all__ = ['OKABE_ITO', 'ACCENT', 'QUIET', 'format_number', 'figure', 'Result']
 import html
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
