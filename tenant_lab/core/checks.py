@@ -73,6 +73,8 @@ def check_instant(value: Any, time_zone: str = "UTC") -> dt.datetime:
         if isinstance(value, str):
             day = len(value.strip()) <= 10
             value = dt.date.fromisoformat(value.strip()) if day else dt.datetime.fromisoformat(value.strip())
+        if value != value:  # pandas' NaT calls itself a datetime
+            raise ValueError("missing")
         if isinstance(value, dt.datetime):
             return value if value.tzinfo else value.replace(tzinfo=zone)
         return dt.datetime.combine(value + dt.timedelta(days=1), dt.time(), zone)

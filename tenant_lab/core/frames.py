@@ -45,4 +45,8 @@ def lazy(frame: Any) -> nw.LazyFrame:
     native: Any = nw.from_native(frame, pass_through=True)
     if isinstance(native, nw.LazyFrame):
         return native
-    return nw.from_native(duckdb.connect().from_arrow(arrow(frame)))
+    table, connection = arrow(frame), duckdb.connect()
+    zones = {str(field.type.tz) for field in table.schema if getattr(field.type, "tz", None)}
+    # its days are those of the frame's own zone, never those of the machine
+    connection.execute("SET TimeZone = $zone", {"zone": zones.pop() if len(zones) == 1 else "UTC"})
+    return nw.from_native(connection.from_arrow(table))
