@@ -309,6 +309,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'tenant_lab/demo/marketing.py'),
                                            'tenant_lab.demo.marketing.MarketingTruth.draw': ( '12_demo/marketing.html#marketingtruth.draw',
                                                                                               'tenant_lab/demo/marketing.py'),
+                                           'tenant_lab.demo.marketing._products': ( '12_demo/marketing.html#_products',
+                                                                                    'tenant_lab/demo/marketing.py'),
                                            'tenant_lab.demo.marketing.assign': ( '12_demo/marketing.html#assign',
                                                                                  'tenant_lab/demo/marketing.py'),
                                            'tenant_lab.demo.marketing.buyers': ( '12_demo/marketing.html#buyers',

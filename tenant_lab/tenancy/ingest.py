@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 def pseudonym_sql(column: str) -> str:
     """SQL of the keyed pseudonym of a text column; needs the variables that `set_keys` sets."""
     inner = f"unhex(sha256(getvariable('inner_pad') || encode({column})))"
-    return f"substr(sha256(getvariable('outer_pad') || {inner}), 1, {2 * PSEUDONYM_BYTES})"
+    digest = f"unhex(substr(sha256(getvariable('outer_pad') || {inner}), 1, {2 * PSEUDONYM_BYTES}))"
+    return f"translate(to_base64({digest}), '+/', '-_')"
 
 
 def set_keys(connection: duckdb.DuckDBPyConnection, keys: TenantKeys) -> None:
@@ -201,8 +202,8 @@ def write_files(batch: Batch, connection: duckdb.DuckDBPyConnection, select: str
     """Write the rows of `select` as Parquet files in staging."""
     out = literal(str(batch.staging / "out"))
     written = connection.execute(
-        f"COPY ({select}) TO {out} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, FILE_SIZE_BYTES '256MB', "
-        "FILENAME_PATTERN 'part-{uuid}', RETURN_STATS true)").fetchall()
+        f"COPY ({select}) TO {out} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v2, "
+        "DICTIONARY_SIZE_LIMIT 8192, FILE_SIZE_BYTES '256MB', FILENAME_PATTERN 'part-{uuid}', RETURN_STATS true)").fetchall()
     return [DataFile(Path(name), rows, size) for name, rows, size, *_ in written]
 
 

@@ -69,10 +69,11 @@ class TenantKeys:
             raise TenantAccessError(f"{column}: the values were sealed for another tenant or column, or were changed") from None
 
     def pseudonym(self, raw_id: str | int) -> str:
-        """The stored form of a raw id: 24 hexadecimal digits. A whole number means its decimal text."""
+        """The stored form of a raw id: 16 letters, digits, `-` and `_`. A whole number means its decimal text."""
         if isinstance(raw_id, bool) or not isinstance(raw_id, str | int):
             raise ParameterError(f"an id is a text or a whole number, not {type(raw_id).__name__} {raw_id!r}")
-        return hmac.digest(self._pseudonym_key, str(raw_id).encode(), "sha256")[:PSEUDONYM_BYTES].hex()
+        digest = hmac.digest(self._pseudonym_key, str(raw_id).encode(), "sha256")[:PSEUDONYM_BYTES]
+        return base64.urlsafe_b64encode(digest).decode()
 
     def hmac_pads(self) -> tuple[bytes, bytes]:
         """Inner and outer key pads of the pseudonyms' HMAC (RFC 2104), for `tenancy.ingest` to hash in the engine."""

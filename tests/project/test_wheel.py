@@ -38,7 +38,7 @@ def test_wheel_holds_nothing_else(wheel):
 
 def test_wheel_names_the_command(wheel):
     (entry_points,) = (n for n in wheel.namelist() if n.endswith("entry_points.txt"))
-    assert "tenant-lab = tenant_lab.cli.main:app" in wheel.read(entry_points).decode()
+    assert "tenant-lab = tenant_lab.cli.main:main" in wheel.read(entry_points).decode()
 
 
 def test_unpacked_wheel_reads_its_own_settings(wheel, tmp_path):

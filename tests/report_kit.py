@@ -1,0 +1,70 @@
+"""Small labs and small reports: what the tests of reports, pages and the command line are made on."""
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+
+from tenant_lab.demo.base import make_all
+from tenant_lab.tenancy.lab import Lab
+
+PURCHASES = {"customer_id": ["ann", "bob", "ann"], "purchased_at": ["2024-03-01", "2024-03-05", "2024-03-09"],
+             "amount": [5.0, 7.5, 10.0]}
+STANDARD = 'tenant = "shop"\nas_of = "2024-03-09"\nsnapshot = None\nprevious = None\n'
+OPEN = "from tenant_lab import Report\nreport = Report(tenant, as_of, snapshot, previous)"
+REVENUE = 'report.headline("Revenue", report.table("purchases").sum("amount").fetchall()[0][0], "EUR")'
+
+
+def write_report(root: Path, name: str, *cells: str, toml: str = "", tables: tuple[str, ...] = ("purchases",),
+                 timeout: int = 60, parameters: str = "") -> Path:
+    """A report folder `root/name` whose notebook is a parameters cell and `cells`; returns `root`."""
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.toml").write_text(f'title = "{name.title()}"\ntables = {json.dumps(tables)}\ntimeout = {timeout}\n{toml}')
+    first = nbformat.v4.new_code_cell(STANDARD + parameters, metadata={"tags": ["parameters"]})
+    sources = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[first, *sources], metadata=kernel), folder / "report.ipynb")
+    return root
+
+
+def shop(lab: Lab, name: str = "shop", **columns: Any) -> Any:
+    """A tenant with three purchases of two customers, 1 to 9 March 2024, 22.50 EUR; `columns` replace."""
+    tenant = lab.create_tenant(name)
+    tenant.ingest("purchases", pd.DataFrame(PURCHASES | columns))
+    return tenant
+
+
+def values(folder: str | Path) -> dict[str, Any]:
+    """Name -> value of a run's figures."""
+    return {v["name"]: v["value"] for v in json.loads((Path(folder) / "values.json").read_text())}
+
+
+def manifest(folder: str | Path) -> dict[str, Any]:
+    return json.loads((Path(folder) / "manifest.json").read_text())
+
+
+@pytest.fixture
+def lab(tmp_path) -> Lab:
+    """An own lab with the tenant `shop`."""
+    made = Lab.open(tmp_path / "home")
+    shop(made)
+    return made
+
+
+@pytest.fixture
+def reports_folder(tmp_path) -> Path:
+    """Holds one report, `sales`, that runs on `shop`: revenue over a divisor."""
+    return write_report(tmp_path / "reports", "sales", OPEN, REVENUE,
+                        'report.value("Divided", 22.5 / divisor)', parameters="divisor = 1\n",
+                        toml='[parameters.divisor]\ntype = "int"\ndefault = 1\nminimum = 0\nmaximum = 9\n')
+
+
+@pytest.fixture(scope="session")
+def cdnow_lab(tmp_path_factory) -> Lab:
+    """One lab with the demo tenant `cdnow` for the whole session; tests only add runs to it."""
+    made = Lab.open(tmp_path_factory.mktemp("cdnow") / "home")
+    make_all(made, ["cdnow"])
+    return made
