@@ -35,9 +35,7 @@ bench: .venv/.dev ## speed beside peers; AREA=core for one area; writes build/be
 	@$(BIN)/python tests/bench/run.py $(AREA)
 
 export: .venv/.dev ## clean the notebooks and write tenant_lab/ and README.md from them
-	@$(BIN)/nbdev-clean && $(BIN)/nbdev-export
-	@[ ! -f nbs/index.ipynb ] || $(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir . --output README \
-		--TagRemovePreprocessor.enabled true --TagRemovePreprocessor.remove_cell_tags hide nbs/index.ipynb
+	@$(BIN)/nbdev-clean && $(BIN)/nbdev-export && $(BIN)/python tests/project/readme.py
 
 # `all` is solved first, and the smaller locks take its versions: one version of a package everywhere.
 UV := build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
@@ -74,11 +72,11 @@ check-browser:
 	@tests/project/chromium.sh > $(SCRATCH)/notes
 
 check-drift:
-	@echo "== notebooks are clean, and tenant_lab/ is what they export"
-	@$(BIN)/nbdev-clean && $(BIN)/nbdev-export
+	@echo "== notebooks are clean, and tenant_lab/ and README.md are what they export"
+	@$(BIN)/nbdev-clean && $(BIN)/nbdev-export && $(BIN)/python tests/project/readme.py
 	@[ -e .git ] || { echo "no git checkout: drift cannot be seen"; exit 0; }; \
-	changed=$$(git status --porcelain -- nbs tenant_lab) || exit 1; [ -z "$$changed" ] || { echo "$$changed"; \
-		echo "nbs/ or tenant_lab/ differs from the last commit: commit notebooks together with what they export" >&2; exit 1; }
+	changed=$$(git status --porcelain -- nbs tenant_lab README.md) || exit 1; [ -z "$$changed" ] || { echo "$$changed"; \
+		echo "nbs/, tenant_lab/ or README.md differs from the last commit: commit notebooks together with what they export" >&2; exit 1; }
 
 check-style:
 	@echo "== ruff, mypy, import-linter"

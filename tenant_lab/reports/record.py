@@ -160,7 +160,7 @@ def table_html(frame: "pd.DataFrame", name: str, rows: int = 20, columns: Sequen
     import pandas as pd
 
     shown = frame.head(rows) if columns is None else frame.head(rows)[list(columns)]
-    cells = {c: [format_number(v, (units or {}).get(c, "")) if _is_number(v) else "" if v is None else str(v) for v in shown[c]]
+    cells = {c: [format_number(v, (units or {}).get(str(c), "")) if _is_number(v) else "" if v is None else str(v) for v in shown[c]]
              for c in shown}
     numeric = [c for c in shown if pd.api.types.is_numeric_dtype(shown[c])]
     head = "".join(f"<th{' class=tl-number' if c in numeric else ''}>{html.escape(str(c))}</th>" for c in shown)
