@@ -44,6 +44,7 @@ def show(rows: Sequence[Mapping[str, Any]], as_json: bool, empty: str = "nothing
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     if not rows:
         print(empty)
@@ -52,7 +53,8 @@ def show(rows: Sequence[Mapping[str, Any]], as_json: bool, empty: str = "nothing
     for name in rows[0]:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*("" if v is None else str(v) for v in row.values()), style="red" if row.get("status") in ("failed", "refused") else None)
+        cells = (Text("" if v is None else str(v)) for v in row.values())  # data is no markup
+        table.add_row(*cells, style="red" if row.get("status") in ("failed", "refused") else None)
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
@@ -200,7 +202,7 @@ def audit(tenant: Annotated[str | None, typer.Argument()] = None,
 def packages() -> list[dict[str, Any]]:
     """Each package that the library can use: its extra (empty: the core), installed version, and how to get it."""
     rows: dict[str, dict[str, Any]] = {}
-    for requirement in importlib.metadata.requires("tenant-lab") or ():
+    for requirement in sorted(importlib.metadata.requires("tenant-lab") or (), key=lambda r: "'dev'" in r):  # dev repeats others
         name, _, marker = requirement.partition(";")
         package = name.split("[")[0].split("<")[0].split(">")[0].split("=")[0].split("!")[0].split("~")[0].strip()
         extra = marker.split("==")[1].strip().strip("'\"") if "extra" in marker else ""

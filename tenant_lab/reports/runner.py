@@ -117,7 +117,7 @@ def plan(lab: Lab, spec: ReportSpec, tenant_name: str, as_of: Any = None, parame
                           f"it has {', '.join(tenant.tables()) or 'none'}. Bring it in with: tenant-lab ingest {tenant_name} {missing[0]} FILE")
     day = last_day(tenant, spec.tables) if as_of is None else str(as_of)
     check_instant(day, tenant.info.time_zone)
-    snapshot = {t: v for t, v in tenant.snapshot().items() if t in spec.tables}
+    snapshot = {t: tenant.lake.at(t).version for t in spec.tables}
     base = home(lab) / spec.name / tenant_name
     before = _previous(base, day) if spec.previous else None
     inputs = {"notebook": hashlib.sha256(spec.notebook.read_bytes()).hexdigest(), "library": library(), "tenant": vars(tenant.info),

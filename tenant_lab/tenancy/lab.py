@@ -139,7 +139,7 @@ class Reader:
         versions = {}
         try:
             select = only_select(self._connection, query)
-            for name in self.tables():
+            for name in (t for t in self.tables() if t in select.lower()):
                 at = self._at(name)
                 self._connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS {scan(at, self.cut)}")
                 versions[name] = at.version

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake import DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -37,7 +37,6 @@ class TableVersion:
     version: int
     files: tuple[str, ...]
     columns: Mapping[str, str]
-    committed_at: dt.datetime
 
 
 @dataclass(frozen=True)
@@ -88,12 +87,10 @@ class Lake:
         table = self._open(name, version)
         types = {arrow: ours for ours, arrow in ARROW_TYPES.items()}
         schema = pa.schema(table.schema().to_arrow())
-        when = dt.datetime.fromtimestamp(table.history(1)[0]["timestamp"] / 1000, dt.UTC)
         return TableVersion(name, table.version(), tuple(sorted(table.file_uris())),
-                            {f.name: types[f.type] for f in schema}, when)
+                            {f.name: types[f.type] for f in schema})
 
-    def commit(self, name: str, files: Sequence[DataFile], columns: Mapping[str, str], replace: bool = False,
-               note: Mapping[str, str] | None = None) -> int:
+    def commit(self, name: str, files: Sequence[DataFile], columns: Mapping[str, str], replace: bool = False) -> int:
         """Make `files` part of the table in one atomic step.
 
         Parameters
@@ -104,22 +101,20 @@ class Lake:
             Name -> type, for the whole table; new ones are added, none may change its type.
         replace : bool
             The files take the place of what is there, in a new version.
-        note : mapping
-            Kept in the commit.
 
         Returns
         -------
         int
             The new version.
         """
-        folder, properties = self.folder / name, CommitProperties(custom_metadata=dict(note or {}))
+        folder = self.folder / name
         schema = Schema.from_arrow(pa.schema([(c, ARROW_TYPES[t]) for c, t in columns.items()]))
         now = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
         adds = [AddAction(f.path.relative_to(folder).as_posix(), f.size, {}, now, True, json.dumps({"numRecords": f.rows}))
                 for f in files]
         try:
             if not DeltaTable.is_deltatable(str(folder)):
-                create_table_with_add_actions(str(folder), schema, adds, name=name, commit_properties=properties)
+                create_table_with_add_actions(str(folder), schema, adds, name=name)
                 return 0
             table = self._open(name)
             known = {f.name for f in table.schema().fields}
@@ -127,7 +122,7 @@ class Lake:
             if added and not replace:  # an overwrite carries its schema, an append does not
                 table.alter.add_columns(added)
                 table = self._open(name)
-            table.create_write_transaction([*adds], "overwrite" if replace else "append", schema, commit_properties=properties)
+            table.create_write_transaction([*adds], "overwrite" if replace else "append", schema)
             return self._open(name).version()
         except CommitFailedError as error:
             raise StoreError(f"table {name} was changed by another process meanwhile; nothing was written, try again") from error
