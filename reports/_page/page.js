@@ -11,13 +11,14 @@
   const ink = () => getComputedStyle(document.documentElement).getPropertyValue("--quiet").trim();
   for (const plot of plots) {
     const spec = JSON.parse(plot.querySelector("script").textContent);
-    const layout = spec.layout, base = layout.height || 340;
+    const layout = structuredClone(spec.layout), base = layout.height || 340;
     plot.replaceChildren();
     const named = spec.data.filter((trace) => trace.name && trace.showlegend !== false).length;
     const legend = named > 1 && layout.showlegend !== false;
     const fit = () => {
       const narrow = plot.clientWidth < 560, top = 10 + (legend ? (narrow ? 20 * named : 26) : 0);
       const changes = { "font.color": ink(), autosize: true, "margin.t": top, height: base - 44 + top };
+      if (layout.xaxis && layout.xaxis.nticks) changes["xaxis.nticks"] = narrow ? 5 : layout.xaxis.nticks;
       if (legend) Object.assign(changes, { "legend.x": 0, "legend.xanchor": "left", "legend.y": 1, "legend.yanchor": "bottom",
         "legend.orientation": narrow ? "v" : "h" });
       return changes;
@@ -25,7 +26,7 @@
     // the figures inside a heat map's cells need room
     for (const trace of spec.data) if (trace.type === "heatmap" && plot.clientWidth < 560) Object.assign(trace, { texttemplate: "", showscale: false });
     layout.autosize = true;
-    await Plotly.newPlot(plot, spec.data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
+    await Plotly.newPlot(plot, spec.data, structuredClone(layout), { responsive: true, displaylogo: false, displayModeBar: false });
     await Plotly.relayout(plot, fit());
     let width = plot.clientWidth;
     const again = () => { if (plot.clientWidth !== width) { width = plot.clientWidth; Plotly.relayout(plot, fit()); } };

@@ -182,7 +182,7 @@ def report_show(report: str, tenant: str, as_json: AsJson = False) -> None:
         return
     print(f"{manifest['title']} · {tenant} · as of {manifest['as_of']}\n")
     show([{"figure": v["name"], "value": v["value"] if isinstance(v["value"], str) else format_number(v["value"], v["unit"]),
-           "change": None if v["change"] is None else format_number(v["change"], "%"), "note": v["note"]} for v in values], False)
+           "change": None if v["change"] is None else ("+" if v["change"] > 0 else "") + format_number(v["change"], "%"), "note": v["note"]} for v in values], False)
     print(f"\nopen {folder.resolve() / 'report.html'}")
 
 # %% ../../nbs/62_cli/00_main.ipynb #e6895940
@@ -190,7 +190,10 @@ def report_show(report: str, tenant: str, as_json: AsJson = False) -> None:
 def audit(tenant: Annotated[str | None, typer.Argument()] = None,
           last: Annotated[int, typer.Option(help="How many lines; 0: all.")] = 20, as_json: AsJson = False) -> None:
     """Show the audit log, newest last."""
-    lines = list(_lab().audit.read(tenant))[-last if last > 0 else 0:]
+    lab = _lab()
+    lines = list(lab.audit.read(tenant))[-last if last > 0 else 0:]
+    if tenant is not None and not lines:
+        lab.tenant(tenant)  # a name that is neither in the log nor a tenant's is a mistake
     if as_json:
         show(lines, True)
         return
@@ -255,6 +258,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except TenantLabError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, ParameterError) else 1) from None
-    except BrokenPipeError:  # `tenant-lab audit | head`
-        sys.stderr.close()
-        raise SystemExit(0) from None

@@ -10,27 +10,28 @@ from typing import Any
 
 import duckdb
 import narwhals as nw
+import pyarrow as pa
 
 from .errors import ParameterError
 
-# %% ../../nbs/00_core/05_frames.ipynb #0eea097e
+# %% ../../nbs/00_core/05_frames.ipynb #32c00401
 def arrow(frame: Any) -> Any:
-    """An eager frame (pandas, Polars, Arrow, Modin, …) as a `pyarrow.Table`.
+    """A frame (pandas, Polars, Arrow, …; a lazy one is computed) as a `pyarrow.Table`.
 
     Raises
     ------
     ParameterError
         `frame` is no frame that Narwhals knows, or a column mixes types.
     """
+    known = nw.from_native(frame, pass_through=True)
+    if not isinstance(known, nw.DataFrame | nw.LazyFrame):
+        raise ParameterError(f"{type(frame).__name__} is no data frame; give a pandas, Polars or Arrow frame or a DuckDB relation")
     try:
-        return nw.from_native(frame, eager_only=True).to_arrow()
-    except TypeError as error:
-        raise ParameterError(f"{type(frame).__name__} is no data frame; give a pandas, Polars or Arrow frame or a "
-                             f"DuckDB relation ({error})") from error
-    except Exception as error:  # pyarrow's own errors: one column holds values of several types
-        if type(error).__module__.startswith("pyarrow"):
-            raise ParameterError(f"a column mixes types: {error}") from error
-        raise
+        return (known.collect("pyarrow") if isinstance(known, nw.LazyFrame) else known).to_arrow()
+    except pa.ArrowException as error:
+        raise ParameterError(f"a column mixes types: {error}") from error
+    except nw.exceptions.NarwhalsError as error:
+        raise ParameterError(f"the frame cannot be read: {error}") from error
 
 
 def lazy(frame: Any) -> nw.LazyFrame:

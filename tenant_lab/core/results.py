@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['OKABE_ITO', 'ACCENT', 'QUIET', 'format_number', 'figure', 'Result', 'NotedResult']
 
-# %% ../../nbs/00_core/07_results.ipynb #a5f89a85
+# %% ../../nbs/00_core/07_results.ipynb #69740057
 import html
 import math
+import numbers
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -15,21 +16,21 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-# %% ../../nbs/00_core/07_results.ipynb #66cd1a8a
+# %% ../../nbs/00_core/07_results.ipynb #147e14fb
 def format_number(value: float | int | None, unit: str = "") -> str:
-    """`value` as text for people: `1 234 567`, `12.3 %` (from 0.123 with unit `%`), `4.57 USD`, `–` when missing."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    """`value` as text for people: `1 234 567`, `12.3%` (from 0.123 with unit `%`), `4.57 USD`, `–` when missing."""
+    if value is None or not math.isfinite(value):
         return "–"
     value = value * 100 if unit == "%" else value
     size = abs(value)
-    if isinstance(value, int) or size >= 1000:
+    if isinstance(value, numbers.Integral) or size >= 1000:
         digits = 0
     elif unit == "%":
         digits = 0 if size >= 99.95 else 1 if size >= 0.1 or size == 0 else 2
     else:
         digits = 2 if size == 0 else min(6, max(0, 2 - math.floor(math.log10(size))))
     text = f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "−")
-    return f"{text}\u00a0{unit}" if unit else text
+    return f"{text}%" if unit == "%" else f"{text}\u00a0{unit}" if unit else text
 
 # %% ../../nbs/00_core/07_results.ipynb #f8b558a5
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
@@ -56,7 +57,7 @@ def figure(title: str = "", **layout: Any) -> "go.Figure":
         font={"family": "system-ui, sans-serif", "size": 13, "color": "#5B6770"}, paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)", margin={"l": 8, "r": 8, "t": 44 if title else 12, "b": 8}, height=340,
         xaxis=axis, yaxis={**axis, "showgrid": True, "gridcolor": "rgba(128,128,128,.2)", "ticks": ""},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"}, hovermode="x unified")
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right", "traceorder": "normal"}, hovermode="x unified")
     return fig.update_layout(**layout)
 
 # %% ../../nbs/00_core/07_results.ipynb #5b17ba7b

@@ -235,7 +235,7 @@ class Concentration(NotedResult):
                         hovertemplate="best %{x:.0%} of the customers: %{y:.1%} of the revenue<extra></extra>")
         fig.add_scatter(x=[part], y=[self.share], mode="markers", marker={"color": OKABE_ITO[4], "size": 9},
                         hoverinfo="skip")
-        return fig.update_layout(xaxis={"tickformat": ".0%", "title": {"text": "customers, best first"}},
+        return fig.update_layout(margin_r=32, xaxis={"tickformat": ".0%", "ticklabeloverflow": "allow", "title": {"text": "customers, best first"}},
                                  yaxis={"tickformat": ".0%", "title": {"text": "revenue"}})
 
 # %% ../../nbs/22_customers/06_revenue.ipynb #55c79280
@@ -273,7 +273,7 @@ def concentration(purchases: Any, as_of: Any, top: float = 0.1) -> Concentration
     if n < 30:
         notes.append(f"no interval: {n} customers are fewer than 30")
     if paid[-1] < 0:
-        notes.append(f"{(paid < 0).sum():,} customers got back more than they paid here; shares can pass 100 %")
+        notes.append(f"{format_number(int((paid < 0).sum()))} customers got back more than they paid here; shares can pass 100%")
     at = np.unique(np.linspace(0, n, min(n, 100) + 1).round().astype(int))
     curve = np.concatenate([[0.0], np.cumsum(paid)])[at] / paid.sum()
     return Concentration(share, low, high, k, n, float(paid[:k].sum()), float(paid.sum()),

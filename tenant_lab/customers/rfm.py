@@ -73,7 +73,7 @@ class KnownPurchases:
         later = int(facts["later"] or 0)
         if later == facts["n"]:
             raise ParameterError(f"as_of: nothing is known before {self.until}; the first row is of {facts['first']}")
-        return (f"{later:,} rows at or after {self.until} left out",) if later else ()
+        return (f"{format_number(later)} rows at or after {self.until} left out",) if later else ()
 
 # %% ../../nbs/22_customers/00_rfm.ipynb #8eae09ad
 _ALLOWED_TYPES = {"purchased_at": "a timestamp or a date", "amount": "a number"}
@@ -304,7 +304,7 @@ def rfm(purchases: Any, as_of: Any) -> RFM:
     scores["m"], scores["segment"] = quintile_scores(scores["monetary"]), segment_names(scores["r"], scores["f"])
     if refunded.any():
         paid_back = table.loc[refunded, "monetary"].sum()
-        notes.append(f"{refunded.sum():,} customers with refunds only ({paid_back:,.2f}) left out")
+        notes.append(f"{format_number(int(refunded.sum()))} customers with refunds only ({format_number(float(paid_back))}) left out")
     if scores["monetary"].sum() <= 0:
         notes.append("revenue after refunds is not positive: it has no shares")
     return RFM(scores, known.last_day, tuple(notes))

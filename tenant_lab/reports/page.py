@@ -83,7 +83,7 @@ def page(notebook: Any, manifest: Mapping[str, Any]) -> str:
     notebook = _prepared(notebook)
     drawn = any("tl-plot" in data.get("text/html", "") for data in _bundles(notebook))
     facts: dict[str, Any] = {key: escape(str(manifest[key])) for key in ("title", "tenant", "as_of", "run_id")}
-    facts |= {"made": escape(manifest["finished"][:16].replace("T", " ")), "error": escape(manifest.get("error") or ""),
+    facts |= {"made": escape(manifest["finished"][:16].replace("T", " ")) + " UTC", "error": escape(manifest.get("error") or ""),
               "library": escape(manifest["library"]["version"]), "language": "en", "cards": cards,
               "snapshot": manifest["snapshot"], "code": [c.source for c in notebook.cells if c.cell_type == "code"], "parameters": {k: escape(str(v)) for k, v in manifest["parameters"].items()},
               "css": (folder / "_page/page.css").read_text(), "js": (folder / "_page/page.js").read_text(),

@@ -5,9 +5,11 @@
 # %% auto #0
 __all__ = ['VALUE_TYPE', 'value_record', 'headline_html', 'Report', 'table_html']
 
-# %% ../../nbs/50_reports/10_record.ipynb #1a1a6e0a
+# %% ../../nbs/50_reports/10_record.ipynb #6c4dc570
 import base64
+import datetime as dt
 import html
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +37,7 @@ def value_record(name: str, value: Any, unit: str = "", *, headline: bool = Fals
     name : str
         What it is, in words; unique in a report.
     value : number, text or None
-        NumPy scalars are converted; None: it cannot be computed for this tenant.
+        NumPy scalars are converted; None, NaN and infinity: it cannot be computed for this tenant.
     unit : str
         `%` for a share (0.12 is 12 %), a currency, `customers` …
     change : float, optional
@@ -46,15 +48,18 @@ def value_record(name: str, value: Any, unit: str = "", *, headline: bool = Fals
         The value's interval.
     """
     def plain(x: Any) -> Any:
+        if getattr(x, "ndim", 0):
+            raise ParameterError(f"{name}: an array cannot be recorded; give one number, a text or None")
         x = x.item() if hasattr(x, "item") else x
-        return None if isinstance(x, float) and x != x else x
+        return None if isinstance(x, float) and not math.isfinite(x) else x  # JSON knows neither NaN nor infinity
     if not isinstance(name, str) or not name:
         raise ParameterError(f"a recorded figure needs a name, not {name!r}")
     value = plain(value)
+    spread = None if usual is None else [plain(u) for u in usual]
     if not isinstance(value, int | float | str | None):
         raise ParameterError(f"{name}: {type(value).__name__} cannot be recorded; give a number, a text or None")
     return {"name": name, "value": value, "unit": unit, "headline": headline, "change": plain(change),
-            "usual": [plain(u) for u in usual] if usual is not None else None, "low": plain(low), "high": plain(high), "note": note}
+            "usual": None if spread is None or None in spread else spread, "low": plain(low), "high": plain(high), "note": note}
 
 
 def headline_html(record: Mapping[str, Any]) -> str:
@@ -122,8 +127,9 @@ class Report:
         _display({VALUE_TYPE: record, "text/html": headline_html(record), "text/plain": text})
 
     def say(self, *sentences: str) -> None:
-        """Show sentences as a paragraph of Markdown; empty ones are passed over."""
-        _display({"text/markdown": " ".join(s for s in sentences if s), "text/plain": " ".join(sentences)})
+        """Show sentences as a paragraph of Markdown, without HTML (a product may be named like a tag); empty ones are passed over."""
+        text = " ".join(s for s in sentences if s)
+        _display({"text/markdown": html.escape(text, quote=False), "text/plain": text})
 
     def show(self, figure: "go.Figure") -> None:
         """Show a plotly figure."""
@@ -159,20 +165,34 @@ def table_html(frame: "pd.DataFrame", name: str, rows: int = 20, columns: Sequen
     """
     import pandas as pd
 
+    if not frame.columns.is_unique:
+        raise ParameterError(f"table {name}: column names repeat ({', '.join(map(str, frame.columns))})")
     shown = frame.head(rows) if columns is None else frame.head(rows)[list(columns)]
-    cells = {c: [format_number(v, (units or {}).get(str(c), "")) if _is_number(v) else "" if v is None else str(v) for v in shown[c]]
-             for c in shown}
+    cells = {c: [_cell(v, (units or {}).get(str(c), "")) for v in shown[c]] for c in shown}
     numeric = [c for c in shown if pd.api.types.is_numeric_dtype(shown[c])]
     head = "".join(f"<th{' class=tl-number' if c in numeric else ''}>{html.escape(str(c))}</th>" for c in shown)
     body = "".join("<tr>" + "".join(f"<td{' class=tl-number' if c in numeric else ''}>{html.escape(cells[c][i])}</td>" for c in shown)
                    + "</tr>" for i in range(len(shown)))
-    safe = frame.map(lambda v: "'" + v if isinstance(v, str) and v[:1] in ("=", "+", "-", "@", "\t", "\r") else v)
-    data = base64.b64encode(safe.to_csv(index=False).encode()).decode()
-    more = f"{len(frame) - rows:,} more rows in the download. " if len(frame) > rows else ""
+    safe = frame.map(_no_formula).rename(columns=_no_formula)
+    csv = safe.to_csv(index=False, lineterminator="\r\n")  # RFC 4180; it also makes pandas quote a lone carriage return
+    data = base64.b64encode(csv.encode()).decode()
+    more = f"{format_number(len(frame) - rows)} more rows in the download. " if len(frame) > rows else ""
     link = f"<a download='{html.escape(name, quote=True)}.csv' href='data:text/csv;base64,{data}'>Download {html.escape(name)}.csv</a>"
     return (f"<div class='tl-table'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
             f"<p class='tl-note'>{more}{link}</p>")
 
 
-def _is_number(value: Any) -> bool:
-    return hasattr(value, "__float__") and not isinstance(value, bool)
+def _cell(value: Any, unit: str) -> str:
+    import pandas as pd
+
+    if isinstance(value, str | bool):
+        return str(value)
+    if value is None or value is pd.NaT or value is pd.NA:
+        return "–"
+    if isinstance(value, dt.datetime) and value.time() == dt.time():
+        return value.date().isoformat()
+    return format_number(value, unit) if hasattr(value, "__float__") else str(value)
+
+
+def _no_formula(value: Any) -> Any:
+    return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['TYPES', 'STANDARD', 'Parameter', 'ReportSpec', 'read_spec', 'reports']
 
-# %% ../../nbs/50_reports/00_spec.ipynb #684bd18b
+# %% ../../nbs/50_reports/00_spec.ipynb #7956e871
 import datetime as dt
+import keyword
 import re
 import tomllib
 from collections.abc import Mapping
@@ -136,8 +137,8 @@ class ReportSpec:
         """Parameters given as text, as a command line does, read into their types (not yet checked)."""
         return {n: self.parameters[n].parse(t) if n in self.parameters else t for n, t in texts.items()}
 
-# %% ../../nbs/50_reports/00_spec.ipynb #f02996d6
-_KEYS = {"title", "description", "tables", "schedule", "timeout", "previous", "parameters"}
+# %% ../../nbs/50_reports/00_spec.ipynb #bb660dd8
+_KEYS = {"title": str, "description": str, "tables": list, "schedule": str, "timeout": int, "previous": bool, "parameters": dict}
 
 
 def read_spec(folder: Path) -> ReportSpec:
@@ -153,9 +154,10 @@ def read_spec(folder: Path) -> ReportSpec:
         raise ReportError(f"{folder} is no report: it needs report.ipynb and report.toml")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-        unknown = set(content) - _KEYS
-        if unknown:
-            raise ParameterError(f"unknown key {sorted(unknown)[0]!r}; allowed are {', '.join(sorted(_KEYS))}")
+        for key, value in content.items():
+            check_choice(key, _KEYS, "key")
+            if not isinstance(value, _KEYS[key]):
+                raise ParameterError(f"{key} {value!r}: needs a {_KEYS[key].__name__}")
         tables = tuple(contract(t).name for t in content.pop("tables", []))
         parameters = {n: _parameter(n, p) for n, p in content.pop("parameters", {}).items()}
         schedule, timeout = content.get("schedule", ""), content.get("timeout", 600)
@@ -164,13 +166,15 @@ def read_spec(folder: Path) -> ReportSpec:
         check_number(timeout, "timeout", 1, integer=True)
         return ReportSpec(check_name(folder.name, "report name"), folder, tables=tables, parameters=parameters,
                           **{"description": "", **content})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ParameterError, SchemaError, TypeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ParameterError, SchemaError, TypeError, re.error) as error:
         raise ReportError(f"{path}: {error}") from error
 
 
 def _parameter(name: str, entry: Mapping[str, Any]) -> Parameter:
-    if not name.isidentifier() or name in STANDARD:
+    if not name.isidentifier() or keyword.iskeyword(name) or name in STANDARD:
         raise ParameterError(f"parameter name {name!r}: needs a Python name other than {', '.join(STANDARD)}")
+    if not isinstance(entry, dict):
+        raise ParameterError(f"parameter {name}: needs a table [parameters.{name}] with type and default")
     check_choice(entry.get("type"), TYPES, f"type of parameter {name}")
     options: dict[str, Any] = {k: tuple(v) if k == "allowed" else v for k, v in entry.items()}
     parameter = Parameter(name, **options)

@@ -29,10 +29,12 @@ class AuditLog:
         line = {"at": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"), "user": self.user, "tenant": tenant,
                 "action": action, **{k: v for k, v in what.items() if v is not None}}
         data = (json.dumps(line, ensure_ascii=False, default=str) + "\n").encode()
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            os.write(descriptor, data)
+            end = os.fstat(descriptor).st_size
+            cut_short = end and os.pread(descriptor, 1, end - 1) != b"\n"  # by a crash: do not grow that line
+            os.write(descriptor, b"\n" + data if cut_short else data)
         finally:
             os.close(descriptor)
 
@@ -45,7 +47,8 @@ class AuditLog:
                 try:
                     line = json.loads(text)
                 except json.JSONDecodeError:
-                    line = {"action": "unreadable"}
+                    line = None
+                line = line if isinstance(line, dict) else {"action": "unreadable"}
                 if tenant is None or line.get("tenant") == tenant:
                     yield line
 

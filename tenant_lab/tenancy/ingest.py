@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['pseudonym_sql', 'set_keys', 'stored_rows', 'IngestResult', 'Batch', 'separate', 'drop_duplicates', 'merged',
-           'write_files', 'commit', 'ingest']
+           'write_files', 'commit', 'clear_killed', 'ingest']
 
 # %% ../../nbs/10_tenancy/50_ingest.ipynb #49631390
 import datetime as dt
@@ -155,7 +155,7 @@ def separate(batch: Batch, connection: duckdb.DuckDBPyConnection, rules: list[Ru
         return 0, duplicates
     rule, count = next(iter(bad.items()))
     if batch.bad_rows == "refuse":
-        raise refusal(connection, "shaped", batch.table, rule, count, rows, raw)
+        raise refusal(connection, "shaped", batch.table, rule, count, rows, raw, batch.personal)
     private = {c.name for c in batch.table.columns if c.personal or c.pseudonym} | set(batch.personal)
     shown = ", ".join(f"{quote(i)}::VARCHAR AS {quote(c)}" for c, i in raw.items() if c not in private)
     named = ", ".join(f"CASE WHEN {r.bad} THEN {literal(f'{r.column}: {r.advice}')} END" for r in bad)
@@ -214,21 +214,38 @@ def commit(batch: Batch, files: list[DataFile], types: Mapping[str, str]) -> int
             os.fsync(handle.fileno())
     folder = batch.lake.folder / batch.table.name / uuid.uuid4().hex
     folder.parent.mkdir(parents=True, exist_ok=True)
+    note = batch.staging.with_suffix(".moving")
+    note.write_text(str(folder))
     (batch.staging / "out").rename(folder)
     moved = [DataFile(folder / f.path.name, f.rows, f.size) for f in files]
     try:
-        return batch.lake.commit(batch.table.name, moved, types, replace=batch.mode != "append")
+        version = batch.lake.commit(batch.table.name, moved, types, replace=batch.mode != "append")
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    note.unlink()
+    return version
+
+
+def clear_killed(batch: Batch, before: TableVersion | None) -> None:
+    """Remove files that an ingest, killed before its commit, had moved into the table's folder."""
+    note = batch.staging.with_suffix(".moving")
+    if note.exists():
+        folder = Path(note.read_text())
+        if before is None or not any(Path(file).parent == folder for file in before.files):
+            shutil.rmtree(folder, ignore_errors=True)
+        note.unlink()
 
 # %% ../../nbs/10_tenancy/50_ingest.ipynb #f649df30
 def _run(batch: Batch, source: Any, connection: duckdb.DuckDBPyConnection) -> IngestResult:
     started, table = time.monotonic(), batch.table
     before = batch.lake.at(table.name) if table.name in batch.lake.tables() else None
+    clear_killed(batch, before)
     set_keys(connection, batch.keys)
     text = read_source(connection, source, [batch.staging, batch.lake.folder / table.name], batch.encoding)
-    stored = {} if before is None or batch.mode == "replace" else before.columns
+    stored = dict(before.columns) if before else {}
+    if batch.mode == "replace":  # a new start for types, but never for what was sealed
+        stored = {n: t for n, t in stored.items() if t == "binary"}
     columns, raw, rules = shape(connection, table, text, batch.rename or {}, stored, batch.personal)
     rejected, duplicates = separate(batch, connection, rules, raw)
     if table.key:
@@ -259,9 +276,13 @@ def ingest(batch: Batch, source: Any, time_zone: str, memory_limit: str = "1GB",
     connection = connect(time_zone, batch.staging / "spill", memory_limit, threads)
     try:
         return _run(batch, source, connection)
-    except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
+    except (duckdb.Error, OSError) as error:
         if isinstance(error, StoreError):
             raise
+        if isinstance(error, duckdb.Error) and not isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):
+            text = str(error).split("\n")[0][:200]
+            raise SchemaError(f"{batch.table.name}: the source cannot be read, and nothing was stored ({text})",
+                              table=batch.table.name) from error
         raise StoreError(f"{batch.table.name}: the ingest stopped and nothing was stored ({error}). Is the disk full? "
                          f"{shutil.disk_usage(batch.staging.parent).free / 1e9:.1f} GB are free") from error
     finally:

@@ -65,7 +65,7 @@ class TenantKeys:
         label, decrypt = column.encode(), self._cipher.decrypt
         try:
             return [None if v is None else decrypt(bytes(v[:12]), bytes(v[12:]), label).decode() for v in values]
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise TenantAccessError(f"{column}: the values were sealed for another tenant or column, or were changed") from None
 
     def pseudonym(self, raw_id: str | int) -> str:

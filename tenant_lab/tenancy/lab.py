@@ -24,11 +24,11 @@ from ..core.checks import check_choice, check_instant, check_name, check_time_zo
 from ..core.errors import ParameterError, SchemaError, StoreError, TenantAccessError, TenantLabError
 from ..core.settings import Settings, load_settings
 from ..core.tables import contract
-from .access import confine, connect, only_select, quote, scan, translated
+from .access import confine, connect, quote, scan, tables_read, translated
 from .audit import AuditLog, user_name
 from .ingest import Batch, IngestResult, ingest
 from .keys import TenantKeys, key_id, master_key, unwrap, wrap
-from .store import Lake, TableVersion, writing
+from .store import Lake, TableVersion, sweep, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,13 +75,16 @@ class Reader:
     def __getstate__(self):
         raise TypeError("a tenant is not pickled; give the other process its name")
 
-    @cached_property
-    def _connection(self) -> duckdb.DuckDBPyConnection:
+    def _connect(self) -> duckdb.DuckDBPyConnection:
         settings = self._lab.settings
         settings.use("engine")
         connection = connect(self.info.time_zone, self.folder / "staging" / "spill", settings.memory_limit, settings.workers)
         confine(connection, [self.lake.folder])
         return connection
+
+    @cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        return self._connect()  # shared by the tables, so that they can be joined
 
     def tables(self) -> list[str]:
         """Names of the tables that the tenant has."""
@@ -138,13 +141,14 @@ class Reader:
         """
         versions = {}
         try:
-            select = only_select(self._connection, query)
-            for name in (t for t in self.tables() if t in select.lower()):
+            connection = self._connect()  # its own, so that no query can change what the next one sees
+            for name in tables_read(connection, query, self.tables()):
                 at = self._at(name)
-                self._connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS {scan(at, self.cut)}")
+                with translated():
+                    connection.execute(f"CREATE VIEW {quote(name)} AS {scan(at, self.cut)}")
                 versions[name] = at.version
             with translated():
-                relation = self._connection.sql(select, params=parameters or None)
+                relation = connection.sql(query, params=parameters or None)
         except TenantAccessError as error:
             self._audit("refused", query=query[:500] if isinstance(query, str) else None, reason=str(error)[:200])
             raise
@@ -232,7 +236,7 @@ class Tenant(Reader):
         if not sealed:
             raise SchemaError(f"the frame has no sealed column of {table}", table=table)
         for name in sealed:
-            values = [None if v is None or v != v else bytes(v) for v in frame[name]]
+            values = [bytes(v) if isinstance(v, bytes | bytearray | memoryview) else None for v in frame[name]]
             opened[name] = self._keys.unseal(values, f"{table}.{name}")
         self._audit("reveal", table=table, columns=sealed, rows=len(frame))
         return opened
@@ -250,8 +254,8 @@ def _write_atomically(path: Path, state: Mapping[str, Any]) -> None:
 def _state(home: Path) -> dict[str, Any]:
     path = home / "lab.json"
     state = json.loads(path.read_text()) if path.exists() else {"format": 1}
-    if state.get("format") != 1:
-        raise StoreError(f"{path} is of format {state.get('format')!r}; this version reads format 1")
+    if not isinstance(state, dict) or state.get("format") != 1:
+        raise StoreError(f"{path} is not of format 1, which this version reads: {str(state)[:80]}")
     return state
 
 
@@ -296,6 +300,8 @@ class Lab:
         if home is not None:
             settings = Settings({**settings.values, "home": Path(home)}, {**settings.source, "home": "Lab.open"})
         lab = cls(settings)
+        if set("%[]") & set(str(lab.home)):
+            raise StoreError(f"{lab.home}: Delta Lake cannot keep files below a folder with %, [ or ] in its name; choose another home")
         try:
             lab.home.mkdir(parents=True, exist_ok=True, mode=0o700)
             _state(lab.home)
@@ -352,9 +358,14 @@ class Lab:
         check_name(name, "tenant name")
         if name not in self.tenants():
             raise ParameterError(f"there is no tenant {name!r}; there are {', '.join(self.tenants()) or 'none'}. "
-                                 f"Make one with lab.create_tenant({name!r}, …)")
-        state = json.loads((self.home / "tenants" / name / "tenant.json").read_text())
-        return Tenant(self, TenantInfo(**state))
+                                 f"Make one with lab.create_tenant({name!r}) or `tenant-lab tenants create {name}`")
+        path = self.home / "tenants" / name / "tenant.json"
+        try:
+            tenant = Tenant(self, TenantInfo(**json.loads(path.read_text())))
+            sweep(tenant.folder)
+            return tenant
+        except (OSError, ValueError, TypeError) as error:
+            raise StoreError(f"{path} cannot be read: {error}. Restore it from its backup") from error
 
     def tenant_keys(self, name: str) -> TenantKeys:
         """The keys of a tenant, unwrapped with the master key."""

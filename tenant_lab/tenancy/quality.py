@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['ACCEPTS', 'kind_of', 'converted', 'Rule', 'column_rules', 'match_columns', 'narrowest', 'broken', 'refusal']
 
-# %% ../../nbs/10_tenancy/40_quality.ipynb #ca2d7a98
+# %% ../../nbs/10_tenancy/40_quality.ipynb #e5c4f4cc
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -61,7 +61,7 @@ def column_rules(column: Column, source: str | None, kind: str) -> list[Rule]:
 
     raw = quote(source) if source else "NULL"
     given = f"nullif(trim({raw}), '') IS NOT NULL" if kind == "string" else f"{raw} IS NOT NULL"
-    read = source and kind != column.type and not (column.type == "string" or kind in ("null", "date"))  # by a cast
+    read = source and kind != column.type and column.type != "string" and kind != "null"  # by a cast
     if read:
         rule("type", f"{given} AND {value} IS NULL", f"must be a {column.type}")
         if column.type == "integer":
@@ -114,17 +114,17 @@ def narrowest(connection: duckdb.DuckDBPyConnection, relation: str, names: list[
     """Type of each text column in `names` of `relation`: integer, number, boolean, timestamp, else string."""
     if not names:
         return {}
-    casts = {"integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMPTZ"}
+    # plain spellings only: "+33612", "12E3" and "007" are codes, not numbers
+    spelled = {"integer": ("BIGINT", r"-?(0|[1-9]\d*)"), "number": ("DOUBLE", r"-?(0|[1-9]\d*)(\.\d+)?"),
+               "boolean": ("BOOLEAN", "true|false|True|False|TRUE|FALSE"), "timestamp": ("TIMESTAMPTZ", r"\d{4}-\d\d-\d\d.*")}
     tests = []
     for name in names:
         value = f"nullif(trim({quote(name)}), '')"
-        code = f"regexp_matches({value}, '^[-+]?0[0-9]') OR {value} IN ('t', 'f')"
-        for kind, sql_type in casts.items():
-            whole = f" AND NOT contains({value}, '.')" if kind == "integer" else ""
+        for sql_type, pattern in spelled.values():
             tests.append(f"count({value}) > 0 AND bool_and({value} IS NULL OR (TRY_CAST({value} AS {sql_type}) IS NOT NULL"
-                         f" AND NOT ({code}){whole}))")
+                         f" AND regexp_full_match({value}, {literal(pattern)})))")
     row = iter(connection.execute(f"SELECT {', '.join(tests)} FROM {relation}").fetchall()[0])
-    found = {name: [kind for kind in casts if next(row)] for name in names}
+    found = {name: [kind for kind in spelled if next(row)] for name in names}
     return {name: (kinds or ["string"])[0] for name, kinds in found.items()}
 
 # %% ../../nbs/10_tenancy/40_quality.ipynb #8c13cc20
@@ -146,17 +146,26 @@ def broken(connection: duckdb.DuckDBPyConnection, relation: str, rules: list[Rul
 
 
 def refusal(connection: duckdb.DuckDBPyConnection, relation: str, table: Table, rule: Rule, count: int, rows: int,
-            raw: Mapping[str, str]) -> SchemaError:
-    """The error for `count` rows that break `rule`; `raw` maps columns to the identifiers of their source values."""
+            raw: Mapping[str, str], private: Iterable[str] = ()) -> SchemaError:
+    """The error for `count` rows that break `rule`.
+
+    Parameters
+    ----------
+    raw : mapping
+        Columns -> identifiers of their source values.
+    private : iterable of str
+        Columns whose values are masked, besides those that the contract calls personal.
+    """
     shown = {c: i for c, i in raw.items() if c == rule.column} or dict(raw)
     select = ", ".join(f"{quote(i)} AS {quote(c)}" for c, i in shown.items())
-    found = connection.execute(f"SELECT * FROM (SELECT row_number() OVER () AS row, {select or '1'}, ({rule.bad}) AS bad "
-                               f"FROM {relation}) WHERE bad LIMIT 5")
+    found = connection.execute(f'SELECT * EXCLUDE ("is bad") FROM (SELECT row_number() OVER () AS "row number", '
+                               f'{select or 1}, ({rule.bad}) AS "is bad" FROM {relation}) WHERE "is bad" LIMIT 5')
     names = [d[0] for d in found.description or []]
-    private = {c.name for c in table.columns if c.personal}
-    first = [{n: "***" if n in private and v is not None else v for n, v in zip(names, values, strict=True) if n != "bad"}
+    hidden = {c.name for c in table.columns if c.personal} | set(private)
+    first = [{n: "***" if n in hidden and v is not None else v for n, v in zip(names, values, strict=True)}
              for values in found.fetchall()]
-    cells = "; ".join(f"row {r['row']}: " + ", ".join(f"{k} = {v!r}" for k, v in r.items() if k != "row") for r in first)
+    cells = "; ".join(f"row {r['row number']}: " + ", ".join(f"{k} = {v!r}" for k, v in r.items() if k != "row number")
+                      for r in first)
     where = f"{table.name}.{rule.column}" if rule.column else table.name
     return SchemaError(f"{where}: {count:,} of {rows:,} rows break the rule '{rule.name}' ({rule.advice}). First: {cells}. "
                        "Nothing was stored. Mend the source, or pass bad_rows='quarantine' to set such rows aside",

@@ -342,7 +342,7 @@ def test_the_console_script_in_a_pipe_that_closes(lab):
 
 def test_a_run_says_nothing_but_its_json_even_when_the_notebook_is_loud(tmp_path):
     """A kernel shares the shell's own stdout and stderr; neither may end up there."""
-    loud = "import os, subprocess, sys\nprint('loud')\nos.write(1, b'loud\\n')\nsubprocess.run('echo loud', shell=True)"
+    loud = "import os, subprocess, sys\nprint('loud')\nos.write(1, b'loud\\n')\nos.write(2, b'loud\\n')\nsubprocess.run('echo loud', shell=True)"
     folder = write_report(tmp_path / "r", "sales", OPEN, REVENUE, loud)
     code = ("import sys\nfrom pathlib import Path\nfrom report_kit import shop\nfrom tenant_lab.tenancy.lab import Lab\n"
             "shop(Lab.open())\nimport tenant_lab.reports.runner as runner, tenant_lab.reports.spec as spec\n"
@@ -351,7 +351,7 @@ def test_a_run_says_nothing_but_its_json_even_when_the_notebook_is_loud(tmp_path
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
                           env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])})
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)[0]["status"] == "ok"
+    assert json.loads(done.stdout)[0]["status"] == "ok" and done.stderr == ""
 
 
 def test_shop_of_the_kit_is_what_the_tests_think(tmp_path, lab):

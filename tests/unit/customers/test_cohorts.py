@@ -130,7 +130,7 @@ def test_wilson_against_newcombe():
 
 def test_titles_say_what_is_known():
     assert cohorts(ROWS, AS_OF).plot().layout.title.text == (
-        "Of the 2 customers won in Jan 2024, 50.0\u00a0% bought in Mar 2024")
+        "Of the 2 customers won in Jan 2024, 50.0% bought in Mar 2024")
     assert cohorts(ROWS, "2024-01-31").plot().layout.title.text == (
         "Of the 2 customers won in Jan 2024 no complete later month is known yet")
 

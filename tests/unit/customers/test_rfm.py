@@ -161,7 +161,7 @@ def test_the_picture_says_the_finding():
     result = rfm(ROWS, AS_OF)
     name = result.scores.set_index("customer_id").loc["a", "segment"]
     assert result.plot().layout.title.text == (
-        f"{name.capitalize()}, 50.0\u00a0% of the customers, bring 100\u00a0% of the revenue")
+        f"{name.capitalize()}, 50.0% of the customers, bring 100% of the revenue")
 
 
 def test_one_customer():

@@ -81,7 +81,7 @@ def test_a_change_outside_the_usual_is_marked(change, outside):
 
 
 def test_a_fall_has_its_sign_and_an_unknown_usual_is_not_said():
-    assert plain(headline_html(value_record("Sales", 1, change=-0.05))) == "Sales 1 −5.0 %"
+    assert plain(headline_html(value_record("Sales", 1, change=-0.05))) == "Sales 1 −5.0%"
 
 
 def test_a_usual_range_that_is_not_known_yet_is_left_out():
@@ -92,7 +92,7 @@ def test_a_usual_range_that_is_not_known_yet_is_left_out():
 def test_text_and_missing_values_have_cards():
     assert plain(headline_html(value_record("Best", "the blue one"))) == "Best the blue one"
     assert plain(headline_html(value_record("Best", None, "EUR"))) == "Best –"
-    assert plain(headline_html(value_record("Share", 0.5, "%"))) == "Share 50.0 %"
+    assert plain(headline_html(value_record("Share", 0.5, "%"))) == "Share 50.0%"
 
 
 def test_a_card_shows_markup_as_text():
@@ -107,7 +107,7 @@ def test_a_table_shows_its_top_and_downloads_everything():
     frame = pd.DataFrame({"day": [f"d{i}" for i in range(30)], "n": range(30), "share": [0.123] * 30})
     markup = table_html(frame, "days", rows=20, columns=["n", "share"], units={"share": "%"})
     shown = [plain(row) for row in re.findall(r"<tr>.*?</tr>", markup)]
-    assert shown[0] == "n share" and shown[1] == "0 12.3 %" and len(shown) == 21
+    assert shown[0] == "n share" and shown[1] == "0 12.3%" and len(shown) == 21
     assert "10 more rows in the download" in markup and "download='days.csv'" in markup
     cells = download(markup)
     assert cells[0] == ["day", "n", "share"] and len(cells) == 31 and cells[-1] == ["d29", "29", "0.123"]

