@@ -45,10 +45,10 @@ def check_number(value: Any, what: str, minimum: float | None = None, maximum: f
                              + (f" to {maximum}" if maximum is not None else ""))
     return value
 
-# %% ../../nbs/00_core/04_checks.ipynb #6c421e1d
+# %% ../../nbs/00_core/04_checks.ipynb #23d5a7be
 def check_time_zone(name: Any) -> str:
     """`name`, if it is a time zone of the IANA data base."""
-    if not isinstance(name, str) or name not in available_timezones():  # which leaves out posix/…, right/… and localtime
+    if not isinstance(name, str) or name not in available_timezones() - {"localtime", "posixrules", "Factory"}:
         raise ParameterError(f"time zone {name!r}: needs a name of the IANA data base, such as Europe/Paris or UTC")
     return name
 

@@ -14,7 +14,17 @@ import pyarrow as pa
 
 from .errors import ParameterError
 
-# %% ../../nbs/00_core/05_frames.ipynb #32c00401
+# %% ../../nbs/00_core/05_frames.ipynb #a2a24221
+def _known(frame: Any) -> Any:
+    try:
+        known = nw.from_native(frame, pass_through=True)
+    except nw.exceptions.NarwhalsError as error:  # two columns of one name
+        raise ParameterError(f"the frame cannot be read: {error}") from error
+    if not isinstance(known, nw.DataFrame | nw.LazyFrame):
+        raise ParameterError(f"{type(frame).__name__} is no data frame; give a pandas, Polars or Arrow frame or a DuckDB relation")
+    return known
+
+
 def arrow(frame: Any) -> Any:
     """A frame (pandas, Polars, Arrow, …; a lazy one is computed) as a `pyarrow.Table`.
 
@@ -23,9 +33,7 @@ def arrow(frame: Any) -> Any:
     ParameterError
         `frame` is no frame that Narwhals knows, or a column mixes types.
     """
-    known = nw.from_native(frame, pass_through=True)
-    if not isinstance(known, nw.DataFrame | nw.LazyFrame):
-        raise ParameterError(f"{type(frame).__name__} is no data frame; give a pandas, Polars or Arrow frame or a DuckDB relation")
+    known = _known(frame)
     try:
         return (known.collect("pyarrow") if isinstance(known, nw.LazyFrame) else known).to_arrow()
     except pa.ArrowException as error:
@@ -43,7 +51,7 @@ def lazy(frame: Any) -> nw.LazyFrame:
         return frame
     if isinstance(frame, nw.DataFrame):
         frame = frame.to_native()
-    native: Any = nw.from_native(frame, pass_through=True)
+    native = _known(frame)
     if isinstance(native, nw.LazyFrame):
         return native
     table, connection = arrow(frame), duckdb.connect()

@@ -223,7 +223,8 @@ def commit(batch: Batch, files: list[DataFile], types: Mapping[str, str]) -> int
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    note.unlink()
+    finally:
+        note.unlink()
     return version
 
 

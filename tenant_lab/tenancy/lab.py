@@ -255,7 +255,8 @@ def _state(home: Path) -> dict[str, Any]:
     path = home / "lab.json"
     state = json.loads(path.read_text()) if path.exists() else {"format": 1}
     if not isinstance(state, dict) or state.get("format") != 1:
-        raise StoreError(f"{path} is not of format 1, which this version reads: {str(state)[:80]}")
+        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        raise StoreError(f"{path} is of format {found!r}; this version reads format 1")
     return state
 
 
@@ -300,8 +301,8 @@ class Lab:
         if home is not None:
             settings = Settings({**settings.values, "home": Path(home)}, {**settings.source, "home": "Lab.open"})
         lab = cls(settings)
-        if set("%[]") & set(str(lab.home)):
-            raise StoreError(f"{lab.home}: Delta Lake cannot keep files below a folder with %, [ or ] in its name; choose another home")
+        if odd := set("%[]*?") & set(str(lab.home)):
+            raise StoreError(f"{lab.home}: a lake cannot lie below a folder with {' '.join(sorted(odd))} in its name; choose another home")
         try:
             lab.home.mkdir(parents=True, exist_ok=True, mode=0o700)
             _state(lab.home)

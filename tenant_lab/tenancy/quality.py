@@ -162,10 +162,9 @@ def refusal(connection: duckdb.DuckDBPyConnection, relation: str, table: Table, 
                                f'{select or 1}, ({rule.bad}) AS "is bad" FROM {relation}) WHERE "is bad" LIMIT 5')
     names = [d[0] for d in found.description or []]
     hidden = {c.name for c in table.columns if c.personal} | set(private)
-    first = [{n: "***" if n in hidden and v is not None else v for n, v in zip(names, values, strict=True)}
+    first = [{n: "***" if n in hidden and v is not None else v for n, v in zip(names[1:], values[1:], strict=True)} | {"row": values[0]}
              for values in found.fetchall()]
-    cells = "; ".join(f"row {r['row number']}: " + ", ".join(f"{k} = {v!r}" for k, v in r.items() if k != "row number")
-                      for r in first)
+    cells = "; ".join(f"row {r['row']}: " + ", ".join(f"{k} = {v!r}" for k, v in r.items() if k != "row") for r in first)
     where = f"{table.name}.{rule.column}" if rule.column else table.name
     return SchemaError(f"{where}: {count:,} of {rows:,} rows break the rule '{rule.name}' ({rule.advice}). First: {cells}. "
                        "Nothing was stored. Mend the source, or pass bad_rows='quarantine' to set such rows aside",

@@ -21,7 +21,7 @@ import duckdb
 from ..core.errors import ParameterError, SchemaError
 from ..core.frames import arrow
 from ..core.tables import Column, Table
-from .access import confine, file_literal, literal, quote
+from .access import confine, literal, quote
 from .quality import Rule, column_rules, converted, kind_of, match_columns, narrowest
 
 # %% ../../nbs/10_tenancy/45_sources.ipynb #db4af02d
@@ -101,7 +101,6 @@ def read_source(connection: duckdb.DuckDBPyConnection, source: Any, folders: lis
             table = source.to_arrow_table() if isinstance(source, duckdb.DuckDBPyRelation) else arrow(source)
         except ParameterError as error:
             raise SchemaError(str(error)) from error
-        connection.execute("SET preserve_insertion_order = false")  # less memory
         confine(connection, folders)
         connection.register("source", table.select([c for c in table.column_names if not c.startswith("__index_level_")]))
         return False
@@ -111,18 +110,21 @@ def read_source(connection: duckdb.DuckDBPyConnection, source: Any, folders: lis
     if kind != "parquet" and encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
         path = transcode(path, encoding, folders[0] / f"source.{'csv' if kind == 'csv' else 'jsonl'}")
     names_read = read_header(path, name) if kind == "csv" else ([], "")
-    connection.execute(f"SET preserve_insertion_order = {kind != 'parquet'}")  # a text file's rows keep their numbers
     confine(connection, folders, [path])
+    if set("*?[") & set(str(path)):  # DuckDB would read it as a pattern
+        link = folders[0] / f"link{''.join(path.suffixes[-2:]).lower()}"
+        link.symlink_to(path)
+        path = link
     try:
         if kind == "parquet":
-            connection.execute(f"CREATE VIEW source AS FROM read_parquet({file_literal(str(path))}, hive_partitioning = false)")
+            connection.execute(f"CREATE VIEW source AS FROM read_parquet({literal(str(path))}, hive_partitioning = false)")
             return False
         if kind == "csv":
             columns = ", ".join(f"{literal(n)}: 'VARCHAR'" for n in names_read[0])
-            scanned = (f"read_csv({file_literal(str(path))}, auto_detect = false, header = true, delim = {literal(names_read[1])}, "
+            scanned = (f"read_csv({literal(str(path))}, auto_detect = false, header = true, delim = {literal(names_read[1])}, "
                        f"quote = '\"', escape = '\"', comment = '', strict_mode = true, hive_partitioning = false, columns = {{{columns}}})")
         else:
-            file = f"{file_literal(str(path))}, format = 'newline_delimited', hive_partitioning = false"
+            file = f"{literal(str(path))}, format = 'newline_delimited', hive_partitioning = false"
             names = connection.execute(f"DESCRIBE FROM read_json({file}, maximum_depth = 1, sample_size = -1)").fetchall()
             columns = ", ".join(f"{literal(n[0])}: 'VARCHAR'" for n in names)
             scanned = f"read_json({file}, columns = {{{columns}}})"
@@ -164,13 +166,15 @@ def shape(connection: duckdb.DuckDBPyConnection, table: Table, text: bool, renam
     names = {rename.get(d[0], d[0]): d[0] for d in described}
     kept = [rename.get(d[0], d[0]) for d in described if rename.get(d[0], d[0]) is not None]
     if twice := {n for n in kept if kept.count(n) > 1}:
-        raise SchemaError(f"rename: two columns of the source would be called {sorted(twice)[0]!r}; leave one out with None")
+        clash = [theirs for theirs in (d[0] for d in described) if rename.get(theirs, theirs) in twice]
+        raise SchemaError(f"rename: the columns {' and '.join(map(repr, clash))} would both be called {sorted(twice)[0]!r}; "
+                          "leave one out with None")
     kinds = {ours: kind_of(d[1]) for d in described if (ours := rename.get(d[0], d[0])) is not None}
     match_columns(table, kinds)
     columns = {c.name: c for c in table.columns}
     columns |= additional_columns(connection, table, kinds, text, stored, personal)
     source = {ours: theirs for ours, theirs in names.items() if ours in kinds}
-    plain = {n: f"{quote(n)}::{'TIMESTAMPTZ' if 'ZONE' in kind else 'TIMESTAMP'}" for n, kind in odd.items()}  # finer than µs
+    plain = {n: f"{quote(n)}::{'TIMESTAMPTZ' if 'TZ' in kind or 'ZONE' in kind else 'TIMESTAMP'}" for n, kind in odd.items()}  # finer than µs
     raw = ", ".join(f"{plain.get(theirs, quote(theirs))} AS {quote(raw_name(ours))}" for ours, theirs in source.items())
     typed = ", ".join(f"{converted(columns[n], raw_name(n), kinds[n])} AS {quote(n)}" if n in source
                       else f"NULL::{columns[n].sql_type} AS {quote(n)}" for n in columns)

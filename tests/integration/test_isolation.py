@@ -242,16 +242,6 @@ def test_a_relation_writes_nothing_outside(world, method, place):
     assert world.listing() == before
 
 
-@pytest.mark.parametrize("method", ["to_parquet", "write_csv"])
-def test_a_relation_does_not_write_into_the_lake(tmp_path, method):
-    world = World(tmp_path)
-    before = world.listing()
-    with pytest.raises(duckdb.Error):
-        getattr(world.mine.table("purchases").limit(0), method)(world.mine.lake.at("purchases").files[0])
-    assert world.listing() == before
-    reads_as_before(world)
-
-
 @pytest.mark.parametrize("statement", [
     "CREATE TABLE purchases AS SELECT 1 AS amount", "CREATE TEMP VIEW purchases AS SELECT 1 AS amount",
     "CREATE TEMP TABLE purchases AS SELECT 1 AS amount", "CREATE MACRO sum(x) AS 42", "CREATE MACRO count(x) AS 42"])

@@ -152,7 +152,7 @@ def test_segments_add_up_and_the_notes_say_what_is_missing():
     assert frame["revenue"].sum() == 27.0 and frame["revenue_share"].sum() == pytest.approx(1)
     assert result.last_day == AS_OF
     assert result.notes == ("1 rows at or after 2024-02-01 00:00:00 left out",
-                            "1 customers with refunds only (-3.00) left out")
+                            "1 customers with refunds only (−3.00) left out")
     assert all(note in result._repr_html_() for note in result.notes)
 
 

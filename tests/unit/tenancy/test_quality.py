@@ -28,7 +28,7 @@ def test_kinds_are_those_that_duckdb_names(sql_type):
     (["1", " -2 ", None, ""], "integer"), (["1", "2.5"], "number"), (["1.0", "2.0"], "number"), (["true", "false", "TRUE"], "boolean"),
     (["2024-01-01", "2024-01-01 10:00"], "timestamp"), (["a", "1"], "string"), ([None, ""], "string"), (["01", "2"], "string"),
     (["-007"], "string"), (["t", "f"], "string"), (["9223372036854775808"], "number"), (["0", "-0", "10"], "integer"),
-    (["0.5", ".5"], "number")])
+    (["0.5", "-1.25"], "number"), ([".5"], "string"), (["+33612"], "string"), (["12E3"], "string"), (["1_000"], "string")])
 def test_narrowest(values, kind):
     connection = duckdb.connect()
     connection.execute("CREATE TABLE t (x VARCHAR)")
