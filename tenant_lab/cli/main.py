@@ -258,3 +258,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except TenantLabError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, ParameterError) else 1) from None
+    except BrokenPipeError:  # `tenant-lab audit | head`: nobody reads on
+        raise SystemExit(1) from None

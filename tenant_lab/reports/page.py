@@ -91,7 +91,7 @@ def page(notebook: Any, manifest: Mapping[str, Any]) -> str:
     # the interpreter's own templates first: a user-level folder must not change a report
     roots = [str(Path(sys.prefix, "share/jupyter/nbconvert/templates")),
              *(str(Path(p, "nbconvert/templates")) for p in jupyter_path())]
-    exporter = nbconvert.HTMLExporter(config=Config({"HTMLExporter": {"embed_images": False}}), template_name="_page",
+    exporter = nbconvert.HTMLExporter(config=Config({"HTMLExporter": {"exclude_anchor_links": True}}), template_name="_page",
                                       extra_template_basedirs=[str(folder), *roots])
     body, _ = exporter.from_notebook_node(notebook, resources={"tl": facts})
     return body

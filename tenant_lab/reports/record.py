@@ -127,9 +127,12 @@ class Report:
         _display({VALUE_TYPE: record, "text/html": headline_html(record), "text/plain": text})
 
     def say(self, *sentences: str) -> None:
-        """Show sentences as a paragraph of Markdown, without HTML (a product may be named like a tag); empty ones are passed over."""
+        """Show sentences as a paragraph; empty ones are passed over.
+
+        Markdown's emphasis works; HTML and links do not, since a product may be named like either.
+        """
         text = " ".join(s for s in sentences if s)
-        _display({"text/markdown": html.escape(text, quote=False), "text/plain": text})
+        _display({"text/markdown": html.escape(text, quote=False).replace("[", "\\["), "text/plain": text})
 
     def show(self, figure: "go.Figure") -> None:
         """Show a plotly figure."""

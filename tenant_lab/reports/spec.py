@@ -155,7 +155,8 @@ def read_spec(folder: Path) -> ReportSpec:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         for key, value in content.items():
-            check_choice(key, _KEYS, "key")
+            if key not in _KEYS:
+                raise ParameterError(f"unknown key {key!r}; allowed are {', '.join(_KEYS)}")
             if not isinstance(value, _KEYS[key]):
                 raise ParameterError(f"{key} {value!r}: needs a {_KEYS[key].__name__}")
         tables = tuple(contract(t).name for t in content.pop("tables", []))

@@ -63,7 +63,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        text = str(error)
+        text = str(error).split("\n")[0]
         if isinstance(error, duckdb.PermissionException) or any(wall in text for wall in _WALLS):
             raise TenantAccessError(f"refused: a tenant's query reads its own tables and nothing else ({text})") from error
         if isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):

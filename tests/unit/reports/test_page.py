@@ -118,7 +118,7 @@ def test_parameters_are_text():
 # -- the index page ----------------------------------------------------------------------------------------------------
 
 ROW = {"title": "Sales", "tenant": "shop", "as_of": "2024-06-30", "status": "ok", "error": None, "seconds": 2.4, "finished": "2024-07-01 06:00",
-       "page": "sales/shop/2024-06-30/0a/report.html", "notebook": "n.ipynb", "values": "v.json", "last_good": "", "cards": []}
+       "page": "sales/shop/2024-06-30/0a/report.html", "notebook_file": "n.ipynb", "values_file": "v.json", "last_good": "", "cards": []}
 
 
 def test_the_index_counts_and_links():

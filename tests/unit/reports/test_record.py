@@ -70,7 +70,7 @@ def test_a_figure_needs_a_name(name):
 
 def test_a_card_says_value_unit_interval_change_and_note():
     card = headline_html(value_record("Sales", 81234.5, "EUR", low=80_000, high=82_000.5, change=0.123, usual=(-0.1, 0.2), note="so"))
-    assert plain(card) == "Sales 81 234 EUR 80 000 EUR to 82 000 EUR +12.3 %, usually −10.0 % to 20.0 % so"
+    assert plain(card) == "Sales 81 234 EUR 80 000 EUR to 82 000 EUR +12.3%, usually −10.0% to 20.0% so"
     assert "81\u202f234" in card  # thousands are kept together
     assert "tl-outside" not in card
 

@@ -391,7 +391,7 @@ def test_a_forced_run_that_fails_does_not_take_the_good_ones_place(lab, reports_
 
 def test_an_instants_folder_has_no_colon(lab, reports_folder, without_kernel):
     result = run_report(lab, "sales", "shop", as_of=dt.datetime(2024, 3, 9, 12, tzinfo=dt.UTC), folder=reports_folder)
-    assert Path(result.folder).parent.name == "2024-03-09T120000+0000" and result.as_of == "2024-03-09 12:00:00+00:00"
+    assert Path(result.folder).parent.name == "2024-03-09T120000+0000" and result.as_of == "2024-03-09T12:00:00+00:00"
 
 
 # -- whole or absent ---------------------------------------------------------------------------------------------------
@@ -447,8 +447,8 @@ def test_a_runner_killed_in_mid_run_leaves_nothing_half_published(lab, tmp_path)
             os.kill(kernel, signal.SIGKILL)  # it would end by itself, seconds later
 
 
-# a new run: into place, last (2), latest (2), index; a forced one: the old one out of the way first
-@pytest.mark.parametrize("step, forced", [(1, False), (3, False), (5, False), *((step, True) for step in range(7))])
+# a new run: into place, last (2), latest (2), index; a forced one: the old one out of the way first, links stay
+@pytest.mark.parametrize("step, forced", [(1, False), (3, False), (5, False), *((step, True) for step in range(3))])
 def test_a_runner_killed_while_publishing_leaves_whole_runs_and_the_next_run_mends_the_rest(
         lab, reports_folder, without_kernel, step, forced):
     """`step` changes of names are made, then the process is killed."""
