@@ -241,7 +241,7 @@ class RunResult:
 def run(lab: Lab, plan: Plan, force: bool = False) -> RunResult:
     """Carry out a plan and publish what came of it; never raises for what the notebook does."""
     if plan.done and not force:
-        _link(lab, plan, plan.folder, ok=True)  # a kill between publishing and linking is made good here
+        _link(plan, plan.folder, ok=True)  # a kill between publishing and linking is made good here
         return RunResult(plan.spec.name, plan.tenant, plan.as_of, plan.run_id, "up to date", str(plan.folder), 0.0)
     import nbformat
 
@@ -267,7 +267,7 @@ def run(lab: Lab, plan: Plan, force: bool = False) -> RunResult:
         write_json(draft / "manifest.json", manifest)
         (draft / "report.html").write_text(page(notebook, manifest), encoding="utf-8")
         folder = _publish(draft, plan, ok=error is None)
-        _link(lab, plan, folder, ok=error is None)
+        _link(plan, folder, ok=error is None)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     lab.audit.write("report", plan.tenant, report=plan.spec.name, run_id=plan.run_id, as_of=plan.as_of, status=manifest["status"])
@@ -293,7 +293,7 @@ def _publish(draft: Path, plan: Plan, ok: bool) -> Path:
     return folder
 
 
-def _link(lab: Lab, plan: Plan, folder: Path, ok: bool) -> None:
+def _link(plan: Plan, folder: Path, ok: bool) -> None:
     base, here = folder.parents[1], f"{folder.parent.name}/{folder.name}"
     zone = plan.inputs["tenant"]["time_zone"]
     _point(base / "last", here)
@@ -309,24 +309,29 @@ def _point(link: Path, target: str) -> None:
     draft.symlink_to(target)
     os.replace(draft, link)
 
-# %% ../../nbs/50_reports/30_runner.ipynb #b0f9aa3d
+# %% ../../nbs/50_reports/30_runner.ipynb #5628f76d
 def write_index(lab: Lab) -> Path:
-    """Write the index page over every report and tenant, from the last runs; returns its path."""
+    """Write the index page over every report and tenant; returns its path.
+
+    Each entry is the newest good run, or a later one that failed.
+    """
     from tenant_lab.reports.page import overview
 
     root, rows = home(lab), []
-    for link in sorted(root.glob("*/*/last")):
-        manifest = read_json(link / "manifest.json")
+    for last in sorted(root.glob("*/*/last")):
+        latest = last.with_name("latest")
+        manifest, good = read_json(last / "manifest.json"), read_json(latest / "manifest.json")
         if manifest is None:
             continue
-        folder = link.resolve().relative_to(root.resolve())
-        good = link.with_name("latest")
-        other = good.exists() and manifest["status"] != "ok"
+        failed = manifest["status"] != "ok" and (good is None or check_instant(manifest["as_of"]) >= check_instant(good["as_of"]))
+        shown = last if failed or good is None else latest
+        folder = shown.resolve().relative_to(root.resolve())
+        manifest = manifest if shown is last else good
         rows.append({**manifest, "page": f"{folder}/report.html", "notebook_file": f"{folder}/report.ipynb",
                      "values_file": f"{folder}/values.json",
-                     "last_good": f"{good.resolve().relative_to(root.resolve())}/report.html" if other else "",
+                     "last_good": f"{latest.resolve().relative_to(root.resolve())}/report.html" if failed and good else "",
                      "finished": manifest["finished"][:16].replace("T", " "),
-                     "cards": [v for v in read_json(link / "values.json") if v["headline"]]})
+                     "cards": [v for v in read_json(shown / "values.json") if v["headline"]]})
     root.mkdir(parents=True, exist_ok=True)
     draft = root / f".index-{uuid.uuid4().hex[:8]}"
     draft.write_text(overview(rows, dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")), encoding="utf-8")

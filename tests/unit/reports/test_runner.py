@@ -542,3 +542,14 @@ def test_the_report_says_what_has_come_since_the_one_before(customer_value):
 def test_those_that_travel_with_the_library_are_the_default(cdnow_lab, customer_value):
     assert [(r.report, r.status) for r in run_all(cdnow_lab)] == [(name, "up to date") for name in reports()
                                                                   if reports()[name].tables == ("purchases",)]
+
+
+def test_the_index_shows_the_newest_day_and_a_later_failure(lab, reports_folder, without_kernel):
+    newer = run_report(lab, "sales", "shop", as_of="2024-03-09", folder=reports_folder)
+    older = run_report(lab, "sales", "shop", as_of="2024-03-05", folder=reports_folder)
+    index = (home(lab) / "index.html").read_text()
+    assert newer.run_id in index and older.run_id not in index
+    without_kernel[0] = "ValueError: no"
+    failed = run_report(lab, "sales", "shop", as_of="2024-03-10", folder=reports_folder)
+    index = (home(lab) / "index.html").read_text()
+    assert failed.status == "failed" and failed.run_id in index and f"{newer.run_id}/report.html" in index
