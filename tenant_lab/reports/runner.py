@@ -273,7 +273,7 @@ def run(lab: Lab, plan: Plan, force: bool = False) -> RunResult:
     lab.audit.write("report", plan.tenant, report=plan.spec.name, run_id=plan.run_id, as_of=plan.as_of, status=manifest["status"])
     return RunResult(plan.spec.name, plan.tenant, plan.as_of, plan.run_id, manifest["status"], str(folder), seconds, error)
 
-
+# %% ../../nbs/50_reports/30_runner.ipynb #cdbb9132
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as readable JSON."""
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
@@ -338,7 +338,7 @@ def write_index(lab: Lab) -> Path:
     draft.replace(root / "index.html")
     return root / "index.html"
 
-
+# %% ../../nbs/50_reports/30_runner.ipynb #4e1bfa2a
 def run_report(lab: Lab, report: str, tenant: str, as_of: Any = None, parameters: Mapping[str, Any] | None = None,
                force: bool = False, folder: Path | None = None) -> RunResult:
     """Run one report for one tenant, and bring the index page up to date.

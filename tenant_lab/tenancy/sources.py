@@ -90,7 +90,7 @@ def read_header(path: Path, name: str) -> tuple[list[str], str]:
         raise SchemaError(f"{name}: the first line names a column twice: {', '.join(names)}")
     return names, separator
 
-
+# %% ../../nbs/10_tenancy/45_sources.ipynb #8d9887f0
 def read_source(connection: duckdb.DuckDBPyConnection, source: Any, folders: list[Path], encoding: str = "utf-8") -> bool:
     """Make `source` (a path or a frame) the view `source` of `connection`; True where all its columns are text.
 
