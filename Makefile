@@ -22,7 +22,7 @@ report: .venv/.core ## install the light core, load the demo tenants and run eve
 	@$(BIN)/tenant-lab report all
 
 lab: .venv/.all ## install everything and open JupyterLab
-	@$(BIN)/jupyter lab
+	@$(BIN)/jupyter lab $$([ $$(id -u) != 0 ] || echo --allow-root)
 
 test: .venv/.dev check-browser check-drift check-style check-notebooks check-pytest check-reports ## every check but the slow ones
 	@cat $(SCRATCH)/notes; echo "make test: every step passed"
