@@ -119,8 +119,9 @@ def tables_read(connection: duckdb.DuckDBPyConnection, query: str, known: Iterab
         if kind == "SHOW_REF" and not part.get("query"):
             raise TenantAccessError("refused: SHOW; tenant.tables() lists the tables, DESCRIBE a_table its columns")
         if kind == "BASE_TABLE" and name.lower() not in own:
-            if part.get("schema_name") or part.get("catalog_name") or not name.isidentifier():
-                raise TenantAccessError(f"refused: {name!r} is no table of this tenant; it has {', '.join(known) or 'none'}")
+            full = ".".join(filter(None, (part.get("catalog_name"), part.get("schema_name"), name)))
+            if full != name or not name.isidentifier():
+                raise TenantAccessError(f"refused: {full!r} is no table of this tenant; it has {', '.join(known) or 'none'}")
             if name.lower() not in known:
                 raise ParameterError(f"there is no table {name!r}; there are {', '.join(known) or 'none'}")
             read.append(name.lower())

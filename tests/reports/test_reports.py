@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from report_kit import manifest, values
 
@@ -111,3 +112,15 @@ def test_the_cdnow_page_shows_the_published_counts(cdnow_lab):
         assert count in body
     found = values(result.folder)
     assert (result.as_of, found["Customers"], found["Purchases"]) == ("1998-06-30", 23_570, 69_659)
+
+
+@pytest.mark.parametrize("amount, said", [(-5.0, "has sold nothing"), (0.0, "it has no shares"), (5.0, "bring 100%")])
+def test_customer_value_of_a_shop_with_one_row(tmp_path, amount, said):
+    """Refunds only, a gift only, one sale only: a page with what can be said, and no figure that means nothing."""
+    lab = Lab.open(tmp_path)
+    lab.create_tenant("tiny").ingest("purchases", pd.DataFrame(
+        {"customer_id": ["a"], "purchased_at": ["2024-01-01"], "amount": [amount]}))
+    result = run_report(lab, "customer_value", "tiny", as_of="2024-02-29")
+    page = (Path(result.folder) / "report.html").read_text()
+    assert result.status == "ok" and said in page and "nan" not in page.split("tl-plotly")[0].replace("finance", "").lower().split()
+    assert values(result.folder)["Customers"] == (0 if amount < 0 else 1)
