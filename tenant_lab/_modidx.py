@@ -586,8 +586,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'tenant_lab.tenancy.lab.Lab.open': ('10_tenancy/lab.html#lab.open', 'tenant_lab/tenancy/lab.py'),
                                         'tenant_lab.tenancy.lab.Lab.tenant': ( '10_tenancy/lab.html#lab.tenant',
                                                                                'tenant_lab/tenancy/lab.py'),
-                                        'tenant_lab.tenancy.lab.Lab.tenant_keys': ( '10_tenancy/lab.html#lab.tenant_keys',
-                                                                                    'tenant_lab/tenancy/lab.py'),
                                         'tenant_lab.tenancy.lab.Lab.tenants': ( '10_tenancy/lab.html#lab.tenants',
                                                                                 'tenant_lab/tenancy/lab.py'),
                                         'tenant_lab.tenancy.lab.Reader': ('10_tenancy/lab.html#reader', 'tenant_lab/tenancy/lab.py'),

@@ -157,11 +157,11 @@ def separate(batch: Batch, connection: duckdb.DuckDBPyConnection, rules: list[Ru
     if batch.bad_rows == "refuse":
         raise refusal(connection, "shaped", batch.table, rule, count, rows, raw, batch.personal)
     private = {c.name for c in batch.table.columns if c.personal or c.pseudonym} | set(batch.personal)
-    shown = ", ".join(f"{quote(i)}::VARCHAR AS {quote(c)}" for c, i in raw.items() if c not in private)
+    shown = "".join(f", {quote(i)}::VARCHAR AS {quote(c)}" for c, i in raw.items() if c not in private)
     named = ", ".join(f"CASE WHEN {r.bad} THEN {literal(f'{r.column}: {r.advice}')} END" for r in bad)
     any_bad = " OR ".join(f"coalesce({r.bad}, false)" for r in bad)
-    connection.execute(f"COPY (SELECT row, concat_ws('; ', {named}) AS broken, {shown or 'NULL AS nothing'} FROM (SELECT "
-                       f"row_number() OVER () AS row, * FROM shaped) WHERE {any_bad}) TO {literal(str(batch.rejects))}")
+    connection.execute(f"COPY (SELECT \"row number\", concat_ws('; ', {named}) AS \"broken rules\"{shown} FROM (SELECT "
+                       f"row_number() OVER () AS \"row number\", * FROM shaped) WHERE {any_bad}) TO {literal(str(batch.rejects))}")
     connection.execute(f"CREATE VIEW good AS FROM shaped WHERE NOT ({any_bad})")
     good, duplicates, _ = broken(connection, "good", [], list(raw.values()))
     if good == 0:

@@ -169,7 +169,10 @@ class Tenant(Reader):
 
     @cached_property
     def _keys(self) -> TenantKeys:
-        return self._lab.tenant_keys(self.info.name)
+        path = self.folder / "key.json"
+        if not path.exists():
+            raise TenantAccessError(f"the data key of tenant {self.name!r} is gone: its personal columns cannot be read again")
+        return TenantKeys(unwrap(lab_master(self._lab.home, self._lab.settings), json.loads(path.read_text())["wrapped"]))
 
     def as_of(self, t: Any, snapshot: Mapping[str, int] | None = None) -> Reader:
         """The tables as they were known at `t`.
@@ -374,10 +377,3 @@ class Lab:
             return tenant
         except (OSError, ValueError, TypeError) as error:
             raise StoreError(f"{path} cannot be read: {error}. Restore it from its backup") from error
-
-    def tenant_keys(self, name: str) -> TenantKeys:
-        """The keys of a tenant, unwrapped with the master key."""
-        path = self.home / "tenants" / check_name(name, "tenant name") / "key.json"
-        if not path.exists():
-            raise TenantAccessError(f"the data key of tenant {name!r} is gone: its personal columns cannot be read again")
-        return TenantKeys(unwrap(lab_master(self.home, self.settings), json.loads(path.read_text())["wrapped"]))

@@ -63,7 +63,7 @@ def column_rules(column: Column, source: str | None, kind: str) -> list[Rule]:
     given = f"nullif(trim({raw}), '') IS NOT NULL" if kind == "string" else f"{raw} IS NOT NULL"
     read = source and kind != column.type and column.type != "string" and kind != "null"  # by a cast
     if read:
-        rule("type", f"{given} AND {value} IS NULL", f"must be a {column.type}")
+        rule("type", f"{given} AND {value} IS NULL", f"must be {'an' if column.type[0] in 'aeiou' else 'a'} {column.type}")
         if column.type == "integer":
             rule("whole", f"TRY_CAST({raw} AS DOUBLE) <> floor(TRY_CAST({raw} AS DOUBLE))", "must be a whole number")
     if source and column.type in ("number", "date", "timestamp"):

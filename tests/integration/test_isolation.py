@@ -313,7 +313,7 @@ def test_the_same_customer_has_another_name_at_every_tenant(world):
 
 def test_nothing_printed_or_pickled_holds_a_key(world):
     master = read_key_file(world.folder / "master.key")
-    tenant, keys = world.lab.tenant("mine"), world.lab.tenant_keys("mine")
+    tenant, keys = world.lab.tenant("mine"), world.lab.tenant("mine")._keys
     tenant.pseudonym("ada")  # its keys are loaded now
     texts = [repr(o) + str(o) + repr(vars(o)) for o in (world.lab, tenant, tenant.as_of("2024-01-01"))] + [repr(keys) + str(keys)]
     pickled = pickle.dumps(world.lab)

@@ -473,7 +473,7 @@ def test_every_version_can_be_read_also_the_one_that_only_adds_a_column(tenant):
 def test_a_stored_column_from_text(tenant, file):
     tenant.ingest("purchases", file("a.csv", HEAD + ",n", "a,2024-01-01,1,5"))
     tenant.ingest("purchases", file("a.csv", HEAD + ",n", "a,2024-01-01,1,"))
-    refused(tenant, file("a.csv", HEAD + ",n", "a,2024-01-01,1,A5"), "purchases.n", "must be a integer", rule="type")
+    refused(tenant, file("a.csv", HEAD + ",n", "a,2024-01-01,1,A5"), "purchases.n", "must be an integer", rule="type")
     assert rows(tenant, "n") == [(5,), (None,)]
 
 
@@ -536,10 +536,10 @@ def test_quarantine(tenant, file):
                            "phone": ["061secret"] * 3})
     result = tenant.ingest("customers", source, bad_rows="quarantine", personal=("phone",))
     assert (result.rows, result.rejected) == (1, 2)
-    kept = pd.read_parquet(result.quarantine).sort_values("row")
-    assert kept["row"].tolist() == [2, 3]
-    assert kept["broken"].tolist() == ["joined_at: must be a timestamp", "birth_year: must be at least 1900"]
-    assert list(kept.columns) == ["row", "broken", "joined_at", "birth_year", "country"]
+    kept = pd.read_parquet(result.quarantine).sort_values("row number")
+    assert kept["row number"].tolist() == [2, 3]
+    assert kept["broken rules"].tolist() == ["joined_at: must be a timestamp", "birth_year: must be at least 1900"]
+    assert list(kept.columns) == ["row number", "broken rules", "joined_at", "birth_year", "country"]
     data = (tenant.folder / "quarantine").glob("*")
     assert all(b"secret" not in p.read_bytes().lower() and b"raw-" not in p.read_bytes() for p in data)
     again = tenant.ingest("customers", source.assign(customer_id=["raw-d", "raw-e", "raw-f"]), bad_rows="quarantine", personal=("phone",))
@@ -549,7 +549,7 @@ def test_quarantine(tenant, file):
 
 def test_several_rules_at_once_and_all_rows_bad(tenant):
     result = tenant.ingest("purchases", frame(amount=["x", "2"], quantity=["y", "1"]), bad_rows="quarantine")
-    assert pd.read_parquet(result.quarantine)["broken"].tolist() == ["amount: must be a number; quantity: must be a integer"]
+    assert pd.read_parquet(result.quarantine)["broken rules"].tolist() == ["amount: must be a number; quantity: must be an integer"]
     refused(tenant, frame(amount=["x", "y"]), "all 2 rows break a rule", "must be a number", bad_rows="quarantine")
 
 
@@ -658,3 +658,11 @@ def test_too_little_memory_stores_nothing(tenant, monkeypatch):
     with pytest.raises(StoreError, match="nothing was stored"):
         Lab.open().tenant("aurora").ingest("purchases", pd.DataFrame({"customer_id": np.arange(200_000), "purchased_at": "2024-01-01", "amount": 1.0}))
     assert tenant.tables() == []
+
+
+def test_a_source_with_columns_called_row_and_broken_can_be_set_aside(tenant):
+    source = pd.DataFrame({"customer_id": ["a", "b"], "purchased_at": ["2024-01-01", "never"], "amount": [1, 2], "row": [7, 8], "broken": ["x", "y"]})
+    result = tenant.ingest("purchases", source, bad_rows="quarantine")
+    kept = pd.read_parquet(result.quarantine)
+    assert kept[["row number", "row", "broken"]].values.tolist() == [[2, "8", "y"]]
+    assert tenant.sql("SELECT row, broken FROM purchases").fetchall() == [(7, "x")]
