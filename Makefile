@@ -28,7 +28,7 @@ test: .venv/.dev check-browser check-drift check-style check-notebooks check-pyt
 	@cat $(SCRATCH)/notes; echo "make test: every step passed"
 
 slow: .venv/.dev ## the slow tests and the notebooks' slow cells; writes build/slow.json
-	@$(BIN)/pytest -m slow --slow-json build/slow.json || [ $$? = 5 ]  # 5: no test is marked slow
+	@$(BIN)/pytest -m slow --timeout 0 --slow-json build/slow.json || [ $$? = 5 ]  # 5: no test is marked slow
 	@$(BIN)/nbdev-test --flags slow --n-workers 2
 
 bench: .venv/.dev ## speed beside peers; AREA=core for one area; writes build/bench.json
@@ -59,11 +59,13 @@ clean: ## remove everything that make made, the environments too
 		echo "$(PYTHON) has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv
 
-# the stamp makes a second call quick; a changed lock installs again
+# the stamp makes a second call quick; a changed lock installs again. --no-deps: a lock is whole, and pip, where it resolves,
+# refuses a pinned package that another one wants with extras as soon as a newer version is out
 .venv/.%: requirements/%.txt requirements/build.txt pyproject.toml | .venv/bin/pip
 	@echo "== environment: installing requirements/$*.txt (minutes, the first time)"
-	@$(PIP) install --require-hashes -r requirements/$*.txt -r requirements/build.txt
+	@$(PIP) install --no-deps --require-hashes -r requirements/$*.txt -r requirements/build.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) check
 	@touch $@
 
 # ---- the steps of `make test`, in its order ----------------------------------------------------------------------

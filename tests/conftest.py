@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -54,6 +55,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what stands in its background deaf to Ctrl-C, which tests send
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("slow_json") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(SlowRecord(Path(config.getoption("slow_json"))))
 

@@ -1,4 +1,5 @@
 """Small labs and small reports: what the tests of reports, pages and the command line are made on."""
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,20 @@ def values(folder: str | Path) -> dict[str, Any]:
 
 def manifest(folder: str | Path) -> dict[str, Any]:
     return json.loads((Path(folder) / "manifest.json").read_text())
+
+
+def without_a_kernel(plan: Any, draft: Path, error: str | None = None) -> dict[str, Any]:
+    """What a supervisor leaves in a draft, for a notebook that was not executed; its manifest."""
+    from tenant_lab.reports import page, runner
+
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    notebook = nbformat.read(plan.spec.notebook, 4)
+    said = {**runner._known(plan), "status": "failed" if error else "ok", "error": error, "started": now, "finished": now, "seconds": 0.0}
+    nbformat.write(notebook, draft / "report.ipynb")
+    runner.write_json(draft / "values.json", page.recorded_values(notebook))
+    runner.write_json(draft / "manifest.json", said)
+    (draft / "report.html").write_text(page.page(notebook, said))
+    return said
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@
   document.head.appendChild(script);
   const plots = [...document.querySelectorAll(".tl-plot")];
   const ink = () => getComputedStyle(document.documentElement).getPropertyValue("--quiet").trim();
-  for (const plot of plots) {
+  const draw = async (plot) => {
     const spec = JSON.parse(plot.querySelector("script").textContent);
     const layout = structuredClone(spec.layout), base = layout.height || 340;
     plot.replaceChildren();
@@ -26,13 +26,19 @@
     // the figures inside a heat map's cells need room
     for (const trace of spec.data) if (trace.type === "heatmap" && plot.clientWidth < 560) Object.assign(trace, { texttemplate: "", showscale: false });
     layout.autosize = true;
-    await Plotly.newPlot(plot, spec.data, structuredClone(layout), { responsive: true, displaylogo: false, displayModeBar: false });
-    await Plotly.relayout(plot, fit());
+    const fitted = structuredClone(layout);
+    for (const [path, value] of Object.entries(fit())) {
+      const names = path.split("."), last = names.pop();
+      names.reduce((part, name) => (part[name] ??= {}), fitted)[last] = value;
+    }
+    await Plotly.newPlot(plot, spec.data, fitted, { responsive: true, displaylogo: false, displayModeBar: false });
     let width = plot.clientWidth;
     const again = () => { if (plot.clientWidth !== width) { width = plot.clientWidth; Plotly.relayout(plot, fit()); } };
     window.addEventListener("resize", again);
     window.addEventListener("beforeprint", () => Plotly.Plots.resize(plot));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Plotly.relayout(plot, fit()));
-  }
+  };
+  // one that cannot be drawn costs the reader no other
+  for (const plot of plots) await draw(plot).catch((error) => { plot.textContent = `This picture cannot be drawn: ${error.message || error}`; });
   document.documentElement.dataset.drawn = plots.length;
 })();

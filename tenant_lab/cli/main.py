@@ -6,7 +6,7 @@
 __all__ = ['AsJson', 'app', 'report_app', 'tenants_app', 'Parameter', 'AsOf', 'Force', 'show', 'demo', 'tenants', 'create',
            'ingest', 'report_run', 'report_all', 'report_list', 'report_show', 'audit', 'packages', 'doctor', 'main']
 
-# %% ../../nbs/62_cli/00_main.ipynb #85c90d34
+# %% ../../nbs/62_cli/00_main.ipynb #467c0743
 import importlib.metadata
 import importlib.util
 import json
@@ -20,6 +20,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import tenant_lab
+from .airflow import airflow_dag
+from .models import models_app
+from .outputs import report_diff, report_export, report_prune
+from .schedule import schedule_app
 from ..core.errors import ParameterError, TenantLabError
 from ..core.settings import SETTINGS, load_settings
 
@@ -27,13 +31,19 @@ if TYPE_CHECKING:
     from tenant_lab.reports.runner import RunResult
     from tenant_lab.tenancy.lab import Lab
 
-# %% ../../nbs/62_cli/00_main.ipynb #829c1d73
+# %% ../../nbs/62_cli/00_main.ipynb #076d9521
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
                   help="tenant_lab: research and analytics for companies that serve many tenants.")
 report_app = typer.Typer(no_args_is_help=True, help="Run reports and look at what they made.")
 tenants_app = typer.Typer(help="List the tenants, or make one.")
 app.add_typer(report_app, name="report")
+app.add_typer(schedule_app, name="schedule")
+app.add_typer(models_app, name="models")
+app.command("airflow-dag")(airflow_dag)
+report_app.command("prune")(report_prune)
+report_app.command("diff")(report_diff)
+report_app.command("export")(report_export)
 app.add_typer(tenants_app, name="tenants")
 
 
@@ -71,7 +81,7 @@ def _pairs(texts: Iterable[str], what: str) -> dict[str, str]:
         raise ParameterError(f"{what} {wrong[0]!r}: needs the form name=value")
     return {name: value for name, _, value in found}
 
-# %% ../../nbs/62_cli/00_main.ipynb #b08a5963
+# %% ../../nbs/62_cli/00_main.ipynb #372eaa3f
 @app.command()
 def demo(names: Annotated[list[str] | None, typer.Argument(help="Demo tenants to make; default: all.")] = None) -> None:
     """Make the demo tenants; what is there already is left alone."""
@@ -113,7 +123,7 @@ def ingest(tenant: str, table: str, file: Path,
                                           encoding=encoding)
     show([vars(result)], as_json)
 
-# %% ../../nbs/62_cli/00_main.ipynb #d925942b
+# %% ../../nbs/62_cli/00_main.ipynb #67986265
 Parameter = Annotated[list[str] | None, typer.Option("--parameter", "-p", help="name=value, checked against report.toml.")]
 AsOf = Annotated[str | None, typer.Option(help="The last day that is known; default: the last with data.")]
 Force = Annotated[bool, typer.Option(help="Run even when up to date.")]
@@ -137,7 +147,7 @@ def _finish(results: "Sequence[RunResult]", lab: "Lab", as_json: bool) -> None:
 def report_run(report: str, tenant: str, as_of: AsOf = None, parameter: Parameter = None, force: Force = False, as_json: AsJson = False) -> None:
     """Run REPORT for TENANT; a run whose inputs have not changed is up to date and is not repeated."""
     from tenant_lab.core.checks import check_choice
-    from tenant_lab.reports.runner import run_report
+    from tenant_lab.reports.fleet import run_report
     from tenant_lab.reports.spec import reports
 
     lab, specs = _lab(), reports()
@@ -147,12 +157,21 @@ def report_run(report: str, tenant: str, as_of: AsOf = None, parameter: Paramete
 
 
 @report_app.command("all")
-def report_all(as_of: AsOf = None, force: Force = False, as_json: AsJson = False) -> None:
-    """Run every report for every tenant that has its tables."""
-    from tenant_lab.reports.runner import run_all
+def report_all(as_of: AsOf = None, force: Force = False,
+               workers: Annotated[int, typer.Option(min=0, help="Runs at a time; 0: the setting, or one for each core.")] = 0,
+               executor: Annotated[str, typer.Option(help="local or dask; default: the setting.")] = "",
+               scheduler: Annotated[str, typer.Option(help="Of Dask: tcp://host:8786.")] = "", as_json: AsJson = False) -> None:
+    """Run every report for every tenant that has its tables; what is up to date is not repeated. Ctrl-C stops cleanly."""
+    from tenant_lab.reports.fleet import run_all
+    from tenant_lab.reports.queue import Interrupted
 
     lab = _lab()
-    _finish(run_all(lab, as_of, force), lab, as_json)
+    try:
+        results = run_all(lab, as_of, force, None, workers, executor, scheduler)
+    except Interrupted as stopped:
+        print(f"stopped after {len(stopped.results)} runs; the same command goes on with the rest", file=sys.stderr)
+        raise typer.Exit(130) from None
+    _finish(results, lab, as_json)
 
 
 @report_app.command("list")
@@ -185,7 +204,7 @@ def report_show(report: str, tenant: str, as_json: AsJson = False) -> None:
            "change": None if v["change"] is None else ("+" if v["change"] > 0 else "") + format_number(v["change"], "%"), "note": v["note"]} for v in values], False)
     print(f"\nopen {folder.resolve() / 'report.html'}")
 
-# %% ../../nbs/62_cli/00_main.ipynb #e6895940
+# %% ../../nbs/62_cli/00_main.ipynb #1c8f885d
 @app.command()
 def audit(tenant: Annotated[str | None, typer.Argument()] = None,
           last: Annotated[int, typer.Option(help="How many lines; 0: all.")] = 20, as_json: AsJson = False) -> None:
@@ -223,7 +242,9 @@ def packages() -> list[dict[str, Any]]:
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Say what is installed, which settings are in force, and what is missing and how to get it."""
-    settings = load_settings()
+    from tenant_lab.core.sandbox import RIGHTS, kernel_offers
+
+    settings, offered = load_settings(), kernel_offers()
     idle, home = settings.without_effect(), Path(settings.home)
     exists = next(p for p in (home, *home.parents) if p.exists())
     facts = [{"what": "tenant-lab", "is": tenant_lab.__version__}, {"what": "Python", "is": platform.python_version()},
@@ -232,10 +253,11 @@ def doctor(as_json: AsJson = False) -> None:
              {"what": "Chromium", "is": next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), "missing: apt-get install chromium")}]
     rows = [{"setting": k, "value": str(settings.values[k]), "from": settings.source[k],
              "effect": "without effect in this version" if k in idle else ""} for k in SETTINGS]
+    isolation = [{"a report run": meaning, "held by": offered.get(right, "not enforced")} for right, meaning in RIGHTS.items()]
     if as_json:
-        print(json.dumps({"facts": {f["what"]: f["is"] for f in facts}, "settings": rows, "packages": packages()}, indent=1))
+        print(json.dumps({"facts": {f["what"]: f["is"] for f in facts}, "settings": rows, "isolation": offered, "packages": packages()}, indent=1))
         return
-    for part in (facts, rows, packages()):
+    for part in (facts, rows, isolation, packages()):
         show(part, False)
         print()
 
@@ -250,7 +272,7 @@ def _key_state(settings: Any) -> str:
         first_use = settings.key_source == "file" and not settings.key_file.exists()
         return "none yet; it is made with the first tenant" if first_use else str(error)
 
-# %% ../../nbs/62_cli/00_main.ipynb #eca31bc4
+# %% ../../nbs/62_cli/00_main.ipynb #2aaa16a7
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the console script `tenant-lab`."""
     try:

@@ -9,6 +9,7 @@ __all__ = ['check_name', 'check_choice', 'check_number', 'check_time_zone', 'che
 import datetime as dt
 import re
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -46,9 +47,14 @@ def check_number(value: Any, what: str, minimum: float | None = None, maximum: f
     return value
 
 # %% ../../nbs/00_core/04_checks.ipynb #23d5a7be
+@lru_cache(maxsize=1)
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones() - {"localtime", "posixrules", "Factory"})  # it reads 600 files each time
+
+
 def check_time_zone(name: Any) -> str:
     """`name`, if it is a time zone of the IANA data base."""
-    if not isinstance(name, str) or name not in available_timezones() - {"localtime", "posixrules", "Factory"}:
+    if not isinstance(name, str) or name not in _zones():
         raise ParameterError(f"time zone {name!r}: needs a name of the IANA data base, such as Europe/Paris or UTC")
     return name
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TenantLabError', 'ParameterError', 'NotFittedError', 'TenantAccessError', 'StoreError', 'ReportError',
-           'ModelMissingError', 'SchemaError']
+           'ModelMissingError', 'AudioError', 'SchemaError']
 
 # %% ../../nbs/00_core/01_errors.ipynb #515072ca
 from collections.abc import Mapping, Sequence
@@ -37,6 +37,10 @@ class ReportError(TenantLabError, RuntimeError):
 
 class ModelMissingError(TenantLabError, FileNotFoundError):
     """Pretrained weights are not here; the message names the command that fetches them."""
+
+
+class AudioError(TenantLabError, ValueError):
+    """A sound file, or an array of samples, is not what can be worked with."""
 
 # %% ../../nbs/00_core/01_errors.ipynb #53fb0707
 class SchemaError(TenantLabError, ValueError):

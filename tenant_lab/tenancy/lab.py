@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LANGUAGES', 'TenantInfo', 'check_info', 'Versions', 'Reader', 'Tenant', 'lab_master', 'Lab']
 
-# %% ../../nbs/10_tenancy/90_lab.ipynb #d735d810
+# %% ../../nbs/10_tenancy/90_lab.ipynb #c3ed4e52
 import datetime as dt
 import json
 import os
@@ -28,12 +28,13 @@ from .access import confine, connect, quote, scan, tables_read, translated
 from .audit import AuditLog, user_name
 from .ingest import Batch, IngestResult, ingest
 from .keys import TenantKeys, key_id, master_key, unwrap, wrap
+from .session import RequestedAudit, RunSession, current
 from .store import Lake, TableVersion, sweep, writing
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# %% ../../nbs/10_tenancy/90_lab.ipynb #c181f0ed
+# %% ../../nbs/10_tenancy/90_lab.ipynb #a7c57759
 LANGUAGES = ("en", "fr")
 
 
@@ -54,7 +55,7 @@ def check_info(name: Any, time_zone: Any, currency: Any, language: Any) -> Tenan
     return TenantInfo(check_name(name, "tenant name"), check_time_zone(time_zone), currency,
                       check_choice(language, LANGUAGES, "language"))
 
-# %% ../../nbs/10_tenancy/90_lab.ipynb #a91069f0
+# %% ../../nbs/10_tenancy/90_lab.ipynb #4ad5b97c
 class Versions:
     """Which version of each table is read: the latest ones, or pinned ones."""
 
@@ -75,13 +76,18 @@ class Versions:
         """The tenant's name."""
         return self.info.name
 
+    @property
+    def settings(self) -> Settings:
+        """The lab's settings."""
+        return self._lab.settings
+
     def tables(self) -> list[str]:
         """Names of the tables that the tenant has."""
         return [t for t in self.lake.tables() if self._versions is None or t in self._versions]
 
     def snapshot(self) -> dict[str, int]:
         """The version of every table; `as_of(t, snapshot)` reads exactly these again."""
-        return dict(self._versions) if self._versions is not None else {t: self.lake.at(t).version for t in self.tables()}
+        return dict(self._versions) if self._versions is not None else {t: self.lake.version(t) for t in self.tables()}
 
     def _at(self, name: str, version: int | None = None) -> TableVersion:
         if version is None and self._versions is not None:
@@ -91,14 +97,15 @@ class Versions:
             version = self._versions[name]
         return self.lake.at(name, version)
 
-# %% ../../nbs/10_tenancy/90_lab.ipynb #73dd491e
+# %% ../../nbs/10_tenancy/90_lab.ipynb #662f55fc
 class Reader(Versions):
     """Tables of one tenant: the latest ones, or pinned versions cut at an instant."""
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         settings = self._lab.settings
         settings.use("engine")
-        connection = connect(self.info.time_zone, self.folder / "staging" / "spill", settings.memory_limit, settings.workers)
+        spill = self._lab.session.scratch if self._lab.session else self.folder / "staging"
+        connection = connect(self.info.time_zone, spill / "spill", settings.memory_limit, settings.workers)
         confine(connection, [self.lake.folder])
         return connection
 
@@ -163,16 +170,30 @@ class Reader(Versions):
         as_of = self.cut.isoformat() if self.cut else None
         self._lab.audit.write(action, self.info.name, as_of=as_of, **what)
 
-# %% ../../nbs/10_tenancy/90_lab.ipynb #53f834b3
+# %% ../../nbs/10_tenancy/90_lab.ipynb #8f4819c4
 class Tenant(Reader):
     """One tenant of a lab; made by `Lab.tenant` and `Lab.create_tenant`."""
 
-    @cached_property
-    def _keys(self) -> TenantKeys:
+    def data_key(self) -> bytes:
+        """The tenant's data key, for those who hold the master key, and for its own run.
+
+        Raises
+        ------
+        TenantAccessError
+            There is no master key, or it is another lab's, or the data key was destroyed.
+        """
+        if session := self._lab.session:
+            if session.data_key is None:
+                raise TenantAccessError("this run got no data key: its parent has no master key")
+            return session.data_key
         path = self.folder / "key.json"
         if not path.exists():
             raise TenantAccessError(f"the data key of tenant {self.name!r} is gone: its personal columns cannot be read again")
-        return TenantKeys(unwrap(lab_master(self._lab.home, self._lab.settings), json.loads(path.read_text())["wrapped"]))
+        return unwrap(lab_master(self._lab.home, self._lab.settings), json.loads(path.read_text())["wrapped"])
+
+    @cached_property
+    def _keys(self) -> TenantKeys:
+        return TenantKeys(self.data_key())
 
     def as_of(self, t: Any, snapshot: Mapping[str, int] | None = None) -> Reader:
         """The tables as they were known at `t`.
@@ -248,7 +269,7 @@ class Tenant(Reader):
         self._audit("reveal", table=table, columns=sealed, rows=len(frame))
         return opened
 
-# %% ../../nbs/10_tenancy/90_lab.ipynb #d5e256df
+# %% ../../nbs/10_tenancy/90_lab.ipynb #6b21448e
 def _write_atomically(path: Path, state: Mapping[str, Any]) -> None:
     draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     with draft.open("w") as file:
@@ -284,7 +305,7 @@ def lab_master(home: Path, settings: Settings) -> bytes:
                                 "check the settings key_source and key_file")
     return master
 
-# %% ../../nbs/10_tenancy/90_lab.ipynb #1f1ec689
+# %% ../../nbs/10_tenancy/90_lab.ipynb #80625246
 def _make_folder(home: Path, info: TenantInfo, wrapped_key: str) -> None:
     final, draft = home / "tenants" / info.name, home / "tenants" / f".{info.name}-{uuid.uuid4().hex[:8]}"
     try:
@@ -296,13 +317,15 @@ def _make_folder(home: Path, info: TenantInfo, wrapped_key: str) -> None:
         shutil.rmtree(draft, ignore_errors=True)
         raise StoreError(f"tenant {info.name!r} could not be made ({error}); nothing was changed") from error
 
-# %% ../../nbs/10_tenancy/90_lab.ipynb #dd30068b
+# %% ../../nbs/10_tenancy/90_lab.ipynb #61fb8e2a
 class Lab:
     """A folder of tenants; open it with `Lab.open()`."""
 
     def __init__(self, settings: Settings):
         self.settings, self.home = settings, Path(settings.home).expanduser().resolve()
-        self.audit = AuditLog(self.home / "audit.jsonl", user_name(settings.user))
+        self.session: RunSession | None = current()
+        self.audit: AuditLog | RequestedAudit = (
+            RequestedAudit(self.session) if self.session else AuditLog(self.home / "audit.jsonl", user_name(settings.user)))
 
     def __repr__(self) -> str:
         return f"Lab({str(self.home)!r}, tenants={self.tenants()})"
@@ -330,7 +353,9 @@ class Lab:
         return lab
 
     def tenants(self) -> list[str]:
-        """Names of the lab's tenants, sorted."""
+        """Names of the lab's tenants, sorted; a report run sees its own only."""
+        if self.session:
+            return [self.session.tenant]
         return sorted(p.parent.name for p in self.home.glob("tenants/*/tenant.json") if not p.parent.name.startswith("."))
 
     def create_tenant(self, name: str, time_zone: str = "UTC", currency: str = "EUR", language: str = "en") -> Tenant:
@@ -365,15 +390,20 @@ class Lab:
         ------
         ParameterError
             There is no such tenant; the message lists those that there are.
+        TenantAccessError
+            This process is the run of another tenant.
         """
         check_name(name, "tenant name")
-        if name not in self.tenants():
+        path = self.home / "tenants" / name / "tenant.json"
+        if self.session and name != self.session.tenant:
+            raise TenantAccessError(f"this run reads tenant {self.session.tenant!r} and no other, not {name!r}")
+        if not path.is_file():
             raise ParameterError(f"there is no tenant {name!r}; there are {', '.join(self.tenants()) or 'none'}. "
                                  f"Make one with lab.create_tenant({name!r}) or `tenant-lab tenants create {name}`")
-        path = self.home / "tenants" / name / "tenant.json"
         try:
             tenant = Tenant(self, TenantInfo(**json.loads(path.read_text())))
-            sweep(tenant.folder)
+            if not self.session:  # a run writes nothing there
+                sweep(tenant.folder)
             return tenant
         except (OSError, ValueError, TypeError) as error:
             raise StoreError(f"{path} cannot be read: {error}. Restore it from its backup") from error

@@ -76,6 +76,10 @@ class Lake:
                 raise StoreError(f"table {name} has no version {version}; there are 0 to {latest}") from error
             raise StoreError(f"the log of table {name} cannot be read: {error}") from error
 
+    def version(self, name: str) -> int:
+        """The table's latest version; raises as `at` does."""
+        return self._open(name).version()
+
     def at(self, name: str, version: int | None = None) -> TableVersion:
         """The table's files and columns at `version` (None: the latest).
 
@@ -91,7 +95,7 @@ class Lake:
         table = self._open(name, version)
         types = {arrow: ours for ours, arrow in ARROW_TYPES.items()}
         schema = pa.schema(table.schema().to_arrow())
-        paths = pa.table(table.get_add_actions(flatten=True)).column("path").to_pylist() if table.file_uris() else []
+        paths = list(table.get_add_actions(flatten=True).column("path").to_pylist()) if table.file_uris() else []
         return TableVersion(name, table.version(), tuple(sorted(str(self.folder / name / unquote(p)) for p in paths)),
                             {f.name: types[f.type] for f in schema})
 

@@ -24,13 +24,15 @@ COLUMNS = ("area", "case", "ours", "peer", "peer_name", "ratio", "wanted", "agre
 
 
 def environment(peer: str) -> Path:
-    """The peer's Python, installed from its lock where that has changed."""
+    """The peer's Python, installed from its lock where that has changed; a peer without one is a dependency of ours."""
     lock, folder = ROOT / f"requirements/bench-{peer}.txt", ROOT / f".envs/{peer}"
+    if not lock.exists():
+        return Path(sys.executable)
     stamp, python = folder / ".installed", folder / "bin/python"
     if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
         print(f"installing {lock.relative_to(ROOT)}", flush=True)
         venv.create(folder, clear=True, with_pip=True)
-        subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--require-hashes",
+        subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps", "--require-hashes",
                         "-r", lock], check=True)
         stamp.touch()
     return python

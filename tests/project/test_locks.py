@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 SHARED = [path for path in LOCKS if path.stem in ("all", "dev", "core", "build")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-CONDA_NAMES = {"python-duckdb": "duckdb", "python-tzdata": "tzdata", "pysoundfile": "soundfile"}
+CONDA_NAMES = {"python-duckdb": "duckdb", "python-tzdata": "tzdata", "pysoundfile": "soundfile", "soxr-python": "soxr"}
 
 PIN = re.compile(r"^[a-z0-9][a-z0-9._-]*==\S+( ; [^\\]+)? \\$")
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")

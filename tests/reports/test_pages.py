@@ -11,7 +11,10 @@ import pytest
 from report_kit import OPEN, REVENUE, shop, write_report
 
 from tenant_lab.core.settings import shipped
-from tenant_lab.reports.runner import home, run_report
+from tenant_lab.reports.fleet import run_report
+from tenant_lab.reports.page import overview
+from tenant_lab.reports.record import value_record
+from tenant_lab.reports.runner import home
 from tenant_lab.tenancy.lab import Lab
 
 pytestmark = pytest.mark.browser
@@ -135,6 +138,21 @@ def test_every_tick_has_its_label(visit, cdnow_page, width):
             .filter(t => getComputedStyle(t).opacity !== '0' && getComputedStyle(t).display !== 'none' && t.getBoundingClientRect().width)
             .map(t => t.textContent) : []""")
     assert labels[0] == "0%" and labels[-1] == "100%"
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_other(visit, cdnow_page, tmp_path):
+    text = cdnow_page.read_text(encoding="utf-8")
+    broken = re.sub(r'(<script type="application/json">)\{', r"\1!", text, count=1)
+    (tmp_path / "page.html").write_text(broken, encoding="utf-8")
+    page = visit(tmp_path / "page.html")
+    assert page.locator(".tl-plot svg.main-svg").count() >= 8 and "This picture cannot be drawn" in page.inner_text(".tl-plot >> nth=0")
+
+
+def test_a_window_that_changes_redraws_as_if_it_had_been_so(visit, cdnow_page):
+    page, other = visit(cdnow_page, 380, fresh=True), visit(cdnow_page, 1280)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    look = """[...document.querySelectorAll('.tl-plot')].slice(0, 2).map(p => [p.clientWidth, p.clientHeight, p.querySelectorAll('.xtick text').length])"""
+    page.wait_for_function(f"JSON.stringify({look}) === '{json.dumps(other.evaluate(look), separators=(',', ':'))}'")
 
 
 def test_a_printed_page_cuts_nothing_off(visit, cdnow_page):
@@ -264,6 +282,128 @@ def test_all_links_of_the_index_and_of_its_pages_lead_somewhere(visit, hostile, 
         assert [os.path.realpath(t) for t in targets(report)] == [os.path.realpath(index)]
     for values in {t for t in found if t.name == "values.json"}:
         json.loads(values.read_text())
+
+
+# -- the index: filters and small lines -----------------------------------------------------------------------------------
+
+def entry(tenant: str, report: str, status: str, day: str, value: float = 7.0, past: tuple = ()) -> dict:
+    card = value_record("Revenue", value, "EUR", headline=True, change=0.1, note="against the month before") | {"past": past}
+    return {"report": report, "title": report.title(), "tenant": tenant, "as_of": day, "status": status, "error": "ValueError: no rows", "seconds": 2,
+            "finished": "2024-07-01 06:00", "page": f"{report}.html", "notebook_file": "n.ipynb", "values_file": "v.json", "last_good": "", "cards": [card] * 3}
+
+
+PAST = tuple((f"2024-{m:02d}-28", 100.0 + m * (-1) ** m) for m in range(1, 6))
+
+
+@pytest.fixture(scope="module")
+def filters(tmp_path_factory) -> Path:
+    """An index of five entries."""
+    rows = [entry("acme", "sales", "ok", "2024-05-31", past=PAST), entry("acme", "plays", "failed", "2024-06-30"), entry("Bolt", "sales", "ok", "2024-06-30"),
+            entry("bolt-eu", "sales", "failed", "2024-06-15"), entry("acme", "texts", "ok", "2023-12-31")]
+    path = tmp_path_factory.mktemp("index") / "index.html"
+    path.write_text(overview(rows, "2024-07-01 06:00 UTC"), encoding="utf-8")
+    return path
+
+
+def shown(page) -> list[str]:
+    return page.eval_on_selector_all(".tl-row:not([hidden])", "all => all.map(r => `${r.dataset.tenant} ${r.dataset.report}`)")
+
+
+ALL = ["acme sales", "acme plays", "Bolt sales", "bolt-eu sales", "acme texts"]
+
+
+@pytest.mark.parametrize("chosen, found, address", [
+    ({"tenant": "bolt"}, ["Bolt sales", "bolt-eu sales"], "#tenant=bolt"), ({"report": "sales"}, ["acme sales", "Bolt sales", "bolt-eu sales"], "#report=sales"),
+    ({"status": "failed"}, ["acme plays", "bolt-eu sales"], "#status=failed"), ({"from": "2024-06-15"}, ["acme plays", "Bolt sales", "bolt-eu sales"], "#from=2024-06-15"),
+    ({"to": "2024-05-31"}, ["acme sales", "acme texts"], "#to=2024-05-31"), ({"from": "2024-01-01", "to": "2024-06-29"}, ["acme sales", "bolt-eu sales"],
+                                                                              "#from=2024-01-01&to=2024-06-29"),
+    ({"tenant": "ac", "report": "sales", "status": "ok"}, ["acme sales"], "#tenant=ac&report=sales&status=ok"), ({"tenant": "no&body=x"}, [], "#tenant=no%26body%3Dx")])
+def test_entries_are_filtered_and_the_address_keeps_it(visit, filters, chosen, found, address):
+    page = visit(filters, drawn=False, fresh=True)
+    assert shown(page) == ALL and page.inner_text(".tl-found") == ""
+    for name, value in chosen.items():
+        field = page.locator(f"[name={name}]")
+        field.select_option(value) if name in ("report", "status") else field.fill(value)
+    said = f"Showing {len(found)} of 5." if found else "Nothing matches. Clear shows all again."
+    assert shown(page) == found and page.inner_text(".tl-found") == said
+    assert page.url == filters.resolve().as_uri() + address
+    page.reload()
+    assert shown(page) == found and {n: page.input_value(f"[name={n}]") for n in chosen} == chosen
+    page.click("text=Clear")
+    page.wait_for_function("!location.hash")
+    assert shown(page) == ALL and page.seen["errors"] == []
+
+
+def test_an_address_typed_later_counts_and_nonsense_in_it_does_not(visit, filters):
+    page = visit(filters, drawn=False, fresh=True)
+    page.evaluate("location.hash = '#status=failed&report=nothing&from=yesterday&what=ever'")
+    page.wait_for_function("location.hash === '#status=failed'")
+    assert shown(page) == ["acme plays", "bolt-eu sales"]
+    assert page.locator("[name=report] option:checked").inner_text() == "all"
+    assert page.locator("[name=report] option").all_inner_texts() == ["all", "Plays", "Sales", "Texts"]
+    assert page.eval_on_selector_all("datalist option", "all => all.map(o => o.value)") == ["acme", "Bolt", "bolt-eu"]
+
+
+def test_the_filters_work_by_keyboard(visit, filters):
+    page = visit(filters, drawn=False, fresh=True)
+    names = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        name = page.evaluate("document.activeElement.name || document.activeElement.textContent")
+        names += [name] if name not in names[-1:] else []
+        if name == "tenant":
+            page.keyboard.type("bolt")
+        if name == "status":
+            page.keyboard.press("ArrowDown")
+        if name == "Clear":
+            break
+    assert names == ["tenant", "report", "status", "from", "to", "Clear"] and shown(page) == ["bolt-eu sales"]
+    page.keyboard.press("Enter")
+    page.wait_for_function("!location.hash")
+    assert shown(page) == ALL
+    labels = page.eval_on_selector_all(".tl-filters :is(input, select)", "all => all.map(e => e.labels[0].firstChild.textContent.trim())")
+    assert labels == ["Tenant", "Report", "Status", "As of, from", "to"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [380, 1000])
+def test_the_filters_fit_and_are_readable(visit, filters, width, scheme):
+    page = visit(filters, width, scheme, drawn=False, fresh=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = [page.locator(f".tl-filters [name={n}]").bounding_box() for n in ("tenant", "report", "status", "from", "to")]
+    assert all(b["x"] >= 0 and b["x"] + b["width"] <= width and b["width"] >= 120 and b["height"] >= 24 for b in boxes)  # WCAG 2.2, 2.5.8: 24 pixels
+    assert not [(round(ratio, 2), text) for ratio, _, text in page.evaluate(CONTRAST) if ratio < 4.5]
+
+
+def test_a_small_line_is_drawn_and_named(visit, filters):
+    page = visit(filters, drawn=False)
+    lines = page.locator(".tl-line")
+    assert lines.count() == 3 and lines.first.get_attribute("role") == "img"
+    box = lines.first.bounding_box()
+    card = page.locator(".tl-card").first.bounding_box()
+    assert box["width"] > 100 and 15 <= box["height"] <= 40 and box["y"] + box["height"] <= card["y"] + card["height"]
+    assert page.locator(".tl-line title").first.text_content() == "2024-01-28 to 2024-05-31: 99.0, 102, 97.0, 104, 95.0, 7.00 EUR"
+
+
+def test_a_printed_index_shows_what_was_chosen_and_no_filters(visit, filters):
+    page = visit(filters, 680, drawn=False, fresh=True)
+    page.fill("[name=tenant]", "bolt")
+    page.emulate_media(media="print")
+    assert not page.locator(".tl-filters").is_visible() and page.inner_text(".tl-found") == "Showing 2 of 5."
+    assert page.locator(".tl-row:visible").count() == 2
+    assert page.eval_on_selector(".tl-row", "row => getComputedStyle(row).contentVisibility") == "visible"
+
+
+def test_what_is_out_of_sight_is_not_laid_out(visit, tmp_path):
+    """A thousand entries: those off the window have the height that was guessed for them."""
+    (tmp_path / "index.html").write_text(overview([entry(f"tenant-{i}", "sales", "ok", "2024-06-30", past=PAST) for i in range(1000)], ""))
+    page = visit(tmp_path / "index.html", drawn=False)
+    heights = page.eval_on_selector_all(".tl-row", "all => all.map(r => r.getBoundingClientRect().height)")
+    assert len(heights) == 1000 and heights[-1] == heights[500] == 14 * 16 != heights[0]
+    page.fill("[name=tenant]", "tenant-999")
+    assert shown(page) == ["tenant-999 sales"]
+    box = page.locator(".tl-row:visible").bounding_box()
+    assert box["y"] < 900 and page.inner_text(".tl-row:visible h2") == "Sales · tenant-999"
 
 
 def test_the_index_fits_a_phone(visit, hostile):

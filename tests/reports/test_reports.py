@@ -10,7 +10,7 @@ from report_kit import manifest, values
 
 from tenant_lab.core.settings import shipped
 from tenant_lab.demo.base import demos, make
-from tenant_lab.reports.runner import run_report
+from tenant_lab.reports.fleet import run_report
 from tenant_lab.reports.spec import STANDARD, ReportSpec, reports
 from tenant_lab.tenancy.lab import Lab
 

@@ -13,14 +13,16 @@ import pandas as pd
 import pytest
 from report_kit import OPEN, REVENUE, shop, write_report
 
-import tenant_lab.reports.runner as runner
+import tenant_lab.reports.fleet as fleet
 import tenant_lab.reports.spec as spec
 from tenant_lab.cli import main as cli
 from tenant_lab.core.errors import StoreError
 from tenant_lab.demo.base import demos
 
 COMMANDS = [[], ["demo"], ["tenants"], ["tenants", "create"], ["ingest"], ["report"], ["report", "run"], ["report", "all"],
-            ["report", "list"], ["report", "show"], ["audit"], ["doctor"]]
+            ["report", "list"], ["report", "show"], ["report", "prune"], ["report", "diff"], ["report", "export"], ["schedule"],
+            *(["schedule", name] for name in ("list", "next", "set", "unset", "run")), ["models"],
+            *(["models", name] for name in ("list", "pull", "verify", "remove")), ["airflow-dag"], ["audit"], ["doctor"]]
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def own_reports(monkeypatch, reports_folder):
     """The shell's reports are those of `reports_folder`."""
     found = spec.reports
     monkeypatch.setattr(spec, "reports", lambda folder=None: found(folder or reports_folder))
-    monkeypatch.setattr(runner, "reports", spec.reports)
+    monkeypatch.setattr(fleet, "reports", spec.reports)
     return reports_folder
 
 
@@ -212,7 +214,7 @@ def test_a_failed_run_is_status_1_and_says_why(call, lab, own_reports):
 def test_a_refused_tenant_is_status_1(call, lab, own_reports, monkeypatch):
     def refuse(*a, **k):
         raise StoreError("the lake is gone")
-    monkeypatch.setattr(runner, "plan", refuse)
+    monkeypatch.setattr(fleet, "plan", refuse)
     status, out, _ = call("report", "all", "--json")
     (row,) = json.loads(out)
     assert status == 1 and (row["status"], row["page"]) == ("refused", None) and "the lake is gone" in row["error"]
@@ -345,8 +347,8 @@ def test_a_run_says_nothing_but_its_json_even_when_the_notebook_is_loud(tmp_path
     loud = "import os, subprocess, sys\nprint('loud')\nos.write(1, b'loud\\n')\nos.write(2, b'loud\\n')\nsubprocess.run('echo loud', shell=True)"
     folder = write_report(tmp_path / "r", "sales", OPEN, REVENUE, loud)
     code = ("import sys\nfrom pathlib import Path\nfrom report_kit import shop\nfrom tenant_lab.tenancy.lab import Lab\n"
-            "shop(Lab.open())\nimport tenant_lab.reports.runner as runner, tenant_lab.reports.spec as spec\n"
-            f"found = spec.reports\nspec.reports = runner.reports = lambda folder=None: found(Path({str(folder)!r}))\n"
+            "shop(Lab.open())\nimport tenant_lab.reports.fleet as fleet, tenant_lab.reports.spec as spec\n"
+            f"found = spec.reports\nspec.reports = fleet.reports = lambda folder=None: found(Path({str(folder)!r}))\n"
             "from tenant_lab.cli.main import main\nmain(['report', 'all', '--json'])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
                           env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])})

@@ -7,7 +7,8 @@ import pytest
 from tenant_lab.core import errors
 
 BASES = {"ParameterError": ValueError, "NotFittedError": AttributeError, "TenantAccessError": PermissionError,
-         "StoreError": OSError, "ReportError": RuntimeError, "ModelMissingError": FileNotFoundError, "SchemaError": ValueError}
+         "StoreError": OSError, "ReportError": RuntimeError, "ModelMissingError": FileNotFoundError, "SchemaError": ValueError,
+         "AudioError": ValueError}
 
 
 @pytest.mark.parametrize("name", BASES)

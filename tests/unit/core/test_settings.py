@@ -94,6 +94,20 @@ def test_unknown_variable_is_named():
     with pytest.raises(ParameterError, match="TENANT_LAB_WORKER;.*TENANT_LAB_WORKERS"):
         read_environment({"TENANT_LAB_WORKER": "1"})
     assert read_environment({"TENANT_LAB_MASTER_KEY": "secret", "PATH": "/bin"}) == {}  # a secret is no setting
+    assert read_environment({"TENANT_LAB_SECRET_SHOP__CRM_TOKEN": "secret"}) == {}  # nor is a report's
+
+
+@pytest.mark.parametrize("variable", ["TENANT_LAB_SECRETS", "TENANT_LAB_SECRET", "TENANT_LAB_MASTER_KEY_2"])
+def test_a_variable_that_only_looks_like_a_secrets_is_a_mistake(variable):
+    with pytest.raises(ParameterError, match=f"unknown environment variable {variable}"):
+        read_environment({variable: "x"})
+
+
+@pytest.mark.parametrize(("key", "text"), [("isolation", "files, network"), ("preload", "numpy,scipy.stats")])
+def test_the_engines_settings_are_texts_and_empty_by_default(tmp_path, key, text):
+    assert getattr(load_settings(tmp_path, {}), key) == ""
+    assert getattr(load_settings(tmp_path, {f"TENANT_LAB_{key.upper()}": text}), key) == text
+    assert load_settings(tmp_path, {f"TENANT_LAB_{key.upper()}": text}).use(key) == text
 
 
 BAD = [("workers = -1", "whole numbers from 0"), ("workers = 2.5", "whole numbers from 0"), ("workers = ²", "whole numbers"),

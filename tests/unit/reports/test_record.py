@@ -43,9 +43,25 @@ def test_a_value_is_stored_as_plain_python(value, stored):
 
 
 def test_a_record_holds_all_details():
-    record = value_record("Sales", 3, "EUR", headline=True, change=np.float64(0.1), usual=(-0.2, np.float64(0.3)), low=1, high=NAN, note="n")
+    record = value_record("Sales", 3, "EUR", headline=True, change=np.float64(0.1), usual=(-0.2, np.float64(0.3)), low=1, high=np.int64(4), note="n")
     assert record == {"name": "Sales", "value": 3, "unit": "EUR", "headline": True, "change": 0.1, "usual": [-0.2, 0.3],
-                      "low": 1, "high": None, "note": "n"}
+                      "low": 1, "high": 4, "note": "n"}
+
+
+@pytest.mark.parametrize("details", [{"low": 1, "high": NAN}, {"low": 1}, {"high": np.float64("inf"), "low": 0}, {"usual": (NAN, 1)}, {"usual": np.array([NAN, 1.0])}])
+def test_half_an_interval_is_none(details):
+    record = value_record("Sales", 3, **details)
+    assert (record["low"], record["high"], record["usual"]) == (None, None, None)
+    assert plain(headline_html(record)) == "Sales 3"
+
+
+@pytest.mark.parametrize("details, said", [
+    ({"unit": 3}, "unit and note are texts"), ({"note": None}, "unit and note are texts"), ({"change": "up"}, "change is a number, not 'up'"),
+    ({"usual": 1}, "usual is a pair of numbers, not 1"), ({"usual": "ab"}, "usual is a pair"), ({"usual": (1, 2, 3)}, "usual is a pair"),
+    ({"low": "1", "high": "2"}, "low, high is a number, not '1'"), ({"change": np.array([1, 2])}, "an array cannot be recorded")])
+def test_details_of_another_kind_are_refused(details, said):
+    with pytest.raises(ParameterError, match=said):
+        value_record("Sales", 3, **details)
 
 
 @pytest.mark.parametrize("value", [float("inf"), np.float64("-inf")])

@@ -1,6 +1,5 @@
 """Running reports: checked first, known by their inputs, whole or absent, failures are results."""
 import base64
-import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -16,26 +15,16 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
-from report_kit import OPEN, REVENUE, manifest, shop, values, write_report
+from report_kit import OPEN, REVENUE, manifest, shop, values, without_a_kernel, write_report
 
 import tenant_lab
 from tenant_lab.core.errors import ParameterError, ReportError, TenantLabError
 from tenant_lab.core.settings import Settings, shipped
 from tenant_lab.reports import runner
+from tenant_lab.reports.fleet import frame, run_all, run_report
+from tenant_lab.reports.index import write_index
 from tenant_lab.reports.page import recorded_values
-from tenant_lab.reports.runner import (
-    frame,
-    home,
-    identity,
-    last_day,
-    library,
-    plan,
-    read_json,
-    run,
-    run_all,
-    run_report,
-    write_index,
-)
+from tenant_lab.reports.runner import home, identity, last_day, library, plan, read_json, run
 from tenant_lab.reports.spec import read_spec, reports
 from tenant_lab.tenancy.lab import Lab
 
@@ -45,20 +34,17 @@ MORE = pd.DataFrame({"customer_id": ["cid"], "purchased_at": ["2024-03-20"], "am
 
 @pytest.fixture
 def kernels(monkeypatch) -> list[str]:
-    """Papermill's calls; none of them does anything."""
+    """Run ids of the runs that were started; none of them does anything."""
     calls: list[str] = []
-    monkeypatch.setattr(papermill, "execute_notebook", lambda *a, **k: calls.append(str(a[0])))
+    monkeypatch.setattr(runner, "_made", lambda lab, plan, draft: calls.append(plan.run_id))
     return calls
 
 
 @pytest.fixture
 def without_kernel(monkeypatch):
-    """Runs take the report's notebook as executed, in no time."""
-    def execute(plan, lab, output):
-        shutil.copy(plan.spec.notebook, output)
-        return failing[0]
+    """Runs take the report's notebook as executed, in no time; the first entry says what went wrong."""
     failing: list[str | None] = [None]
-    monkeypatch.setattr(runner, "_execute", execute)
+    monkeypatch.setattr(runner, "_made", lambda lab, plan, draft: without_a_kernel(plan, draft, failing[0]))
     return failing
 
 
@@ -206,7 +192,7 @@ def test_a_run_is_published_whole_then_up_to_date_then_forced(lab, reports_folde
     assert [(x["report"], x["run_id"], x["as_of"], x["status"]) for x in lines] == [("sales", first.run_id, "2024-03-09", "ok")]
 
     with monkeypatch.context() as patch:
-        patch.setattr(papermill, "execute_notebook", lambda *a, **k: pytest.fail("it is up to date"))
+        patch.setattr(runner, "_made", lambda *a: pytest.fail("it is up to date"))
         second = run_report(lab, "sales", "shop", parameters={"divisor": 2}, folder=reports_folder)
     assert (second.status, second.run_id, second.folder) == ("up to date", first.run_id, first.folder)
 
@@ -227,7 +213,7 @@ def test_a_run_reads_the_versions_of_its_plan_and_the_labs_settings(tmp_path, la
     result = run(other, made)
     found = values(result.folder)
     assert (result.status, found["Revenue"], found["memory"]) == ("ok", 22.5, "300MB")
-    assert Path(found["folder"]).is_relative_to(home(lab) / ".running")
+    assert Path(found["folder"]).is_relative_to(home(lab) / ".running") and Path(found["folder"]).name == "files"
 
 
 def test_previous_is_the_last_good_run_with_an_earlier_as_of(tmp_path, lab):
@@ -238,9 +224,9 @@ def test_previous_is_the_last_good_run_with_an_earlier_as_of(tmp_path, lab):
         {"Revenue": 5.0, "before": None}, {"Revenue": 22.5, "before": 5.0}, {"Revenue": 12.5, "before": 5.0}]
     assert [manifest(r.folder)["previous"] for r in results] == [None, results[0].run_id, results[0].run_id]
     again = plan(lab, read_spec(folder / "sales"), "shop", "2024-03-09")
-    assert again.previous == {"Revenue": 12.5, "before": 5.0} and again.run_id != results[1].run_id
-    path = Path(results[2].folder) / "manifest.json"
-    path.write_text(path.read_text().replace('"ok"', '"failed"'))
+    assert [p["run_id"] for p in again.past] == [results[0].run_id, results[2].run_id] and again.run_id != results[1].run_id
+    assert values(run(lab, again).folder)["before"] == 12.5
+    shutil.rmtree(results[2].folder)
     assert plan(lab, read_spec(folder / "sales"), "shop", "2024-03-09").run_id == results[1].run_id
 
 
@@ -261,7 +247,7 @@ def fleet(tmp_path) -> Path:
     root = tmp_path / "fleet"
     write_report(root, "a-raises", "x = 1", "raise ValueError('[/red] no <b>revenue</b>\\nat all')", "y = 2")
     write_report(root, "b-exits", "x = 1", "import os; os._exit(1)", "y = 2")
-    write_report(root, "c-killed", "x = 1", "import os; os.kill(os.getpid(), 9)", "y = 2")
+    write_report(root, "c-crashes", "x = 1", "import ctypes; ctypes.string_at(0)", "y = 2")
     write_report(root, "d-late", "x = 1", "import time; time.sleep(60)", "y = 2", timeout=3)
     return write_report(root, "z-good", OPEN, REVENUE)
 
@@ -269,8 +255,8 @@ def fleet(tmp_path) -> Path:
 def test_what_goes_wrong_is_kept_where_it_happened_and_stops_no_other_run(lab, fleet):
     results = {r.report: r for r in run_all(lab, folder=fleet)}
     assert {name: r.status for name, r in results.items()} == {
-        "a-raises": "failed", "b-exits": "failed", "c-killed": "failed", "d-late": "failed", "z-good": "ok"}
-    names = {"a-raises": "ValueError", "b-exits": "DeadKernelError", "c-killed": "DeadKernelError", "d-late": "TimeoutError"}
+        "a-raises": "failed", "b-exits": "failed", "c-crashes": "failed", "d-late": "failed", "z-good": "ok"}
+    names = {"a-raises": "ValueError", "b-exits": "DeadKernelError", "c-crashes": "DeadKernelError", "d-late": "TimeoutError"}
     for name, said in names.items():
         result, cells = results[name], code_cells(results[name].folder)
         kept = manifest(result.folder)
@@ -399,10 +385,11 @@ def test_an_instants_folder_has_no_colon(lab, reports_folder, without_kernel):
 CHILD = """
 import os, sys
 from pathlib import Path
-from tenant_lab.reports import runner
-from tenant_lab.reports.page import recorded_values
+sys.path.insert(0, sys.argv[4])
+from report_kit import without_a_kernel
+from tenant_lab.reports import fleet, runner
 from tenant_lab.tenancy.lab import Lab
-home, folder, step = sys.argv[1:]
+home, folder, step = sys.argv[1:4]
 def die(real, left=[int(step)]):
     def wrapped(*a, **k):
         left[0] -= 1
@@ -411,40 +398,32 @@ def die(real, left=[int(step)]):
         return real(*a, **k)
     return wrapped
 if int(step) >= 0:
-    import shutil
-    runner._execute = lambda plan, lab, output: shutil.copy(plan.spec.notebook, output) and None
+    runner._made = lambda lab, plan, draft: without_a_kernel(plan, draft)
     for owner, name in ((Path, "rename"), (Path, "symlink_to"), (os, "replace")):
         setattr(owner, name, die(getattr(owner, name)))
-runner.run_report(Lab.open(home), "sales", "shop", force=True, folder=Path(folder))
+fleet.run_report(Lab.open(home), "sales", "shop", force=True, folder=Path(folder))
 print("done")
 """
 
 
 def child(lab, folder, step, **options) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", CHILD, str(lab.home), str(folder), str(step)], stdout=subprocess.PIPE,
+    return subprocess.Popen([sys.executable, "-c", CHILD, str(lab.home), str(folder), str(step), str(Path(__file__).parents[2])], stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, **options)
 
 
 def test_a_runner_killed_in_mid_run_leaves_nothing_half_published(lab, tmp_path):
-    mark = tmp_path / "started"
-    folder = write_report(tmp_path / "r", "sales", OPEN, REVENUE,
-                          f"import os, time, pathlib\npathlib.Path({str(mark)!r}).write_text(str(os.getpid()))\ntime.sleep(120)")
+    folder = write_report(tmp_path / "r", "sales", OPEN, REVENUE, "import os, time\nopen('started', 'w').close()\ntime.sleep(120)")
     process = child(lab, folder, -1)
     deadline = time.monotonic() + 60
-    while not (mark.exists() and mark.read_text()) and process.poll() is None and time.monotonic() < deadline:
+    while not list(home(lab).glob(".running/*/files/started")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    kernel = int(mark.read_text())
     process.send_signal(signal.SIGKILL)
-    process.wait()
-    try:
-        assert whole_runs(lab) == [] and not (home(lab) / "sales").exists()
-        assert write_index(lab).read_text().count("No report has been run yet") == 1
-        write_report(tmp_path / "r", "sales", OPEN, REVENUE)
-        result = run_report(lab, "sales", "shop", folder=folder)
-        assert result.status == "ok" and whole_runs(lab) == [Path(result.folder)]
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(kernel, signal.SIGKILL)  # it would end by itself, seconds later
+    process.communicate()
+    assert whole_runs(lab) == [] and not (home(lab) / "sales").exists()
+    assert write_index(lab).read_text().count("No report has been run yet") == 1
+    write_report(tmp_path / "r", "sales", OPEN, REVENUE)
+    result = run_report(lab, "sales", "shop", folder=folder)
+    assert result.status == "ok" and whole_runs(lab) == [Path(result.folder)]
 
 
 # a new run: into place, last (2), latest (2), index; a forced one: the old one out of the way first, links stay

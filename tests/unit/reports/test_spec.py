@@ -1,5 +1,4 @@
 """A report's description is checked before anything runs, and each mistake is one clear error."""
-import datetime as dt
 import json
 from pathlib import Path
 
@@ -7,7 +6,8 @@ import pytest
 from report_kit import write_report
 
 from tenant_lab.core.errors import ParameterError, ReportError
-from tenant_lab.reports.spec import STANDARD, Parameter, read_spec, reports
+from tenant_lab.reports.parameters import STANDARD, Parameter
+from tenant_lab.reports.spec import Limits, check_parameters_cell, read_size, read_spec, reports
 
 GOOD = """title = "Sales"
 description = "What came in."
@@ -68,7 +68,7 @@ def test_only_a_title_is_needed(tmp_path):
     ('title = "a"\n[parameters.x]\ntype = "int"\ndefault = "1"', "needs a value of type int"),
     ('title = "a"\n[parameters.x]\ntype = "int"\ndefault = 1\nlargest = 2', "largest"),
     ('title = "a"\n[parameters.x]\ntype = "int"\ndefault = 1\nminimum = "a"', "report.toml"),
-    ('title = "a"\n[parameters.x]\ntype = "enum"\ndefault = "a"\nallowed = []', "parameter x 'a'"),
+    ('title = "a"\n[parameters.x]\ntype = "enum"\ndefault = "a"\nallowed = []', "allowed of parameter x []: needs a list of different texts"),
     ('title = "a"\n[parameters.x-y]\ntype = "int"\ndefault = 1', "needs a Python name"),
     ('title = "a', "report.toml"),
     # each of these is a person's slip in a TOML file, and must be the same kind of error
@@ -109,47 +109,80 @@ def test_the_folders_name_is_a_report_name(tmp_path):
         read_spec(folder(tmp_path, GOOD, "Sales of 2024"))
 
 
-@pytest.mark.parametrize("type_, value, given", [
-    ("int", 3, 3), ("float", 3, 3.0), ("bool", False, False), ("str", "a b", "a b"),
-    ("date", "2024-06-30", "2024-06-30"), ("date", dt.date(2024, 6, 30), "2024-06-30"),
+EVERYTHING = """title = "Sales"
+time_zone = "Europe/Paris"
+missed = "skip"
+secrets = ["crm_token", "s3"]
+environment = ["LANG", "_x1"]
+sockets = ["tcp:443", "tcp", "udp", "udp:65535", "unix", "tcp:1"]
+fresh = true
+retries = 10
+transient = ["TimeoutError"]
+formats = ["pdf", "xlsx", "png", "svg"]
+[limits]
+memory = "1.5GB"
+cpu = 90
+written = "500 MB"
+output = "20kB"
+"""
+
+
+def test_every_key_that_says_how_a_report_runs_is_read(tmp_path):
+    spec = read_spec(folder(tmp_path, EVERYTHING))
+    assert (spec.time_zone, spec.missed, spec.fresh, spec.retries) == ("Europe/Paris", "skip", True, 10)
+    assert (spec.secrets, spec.environment) == (("crm_token", "s3"), ("LANG", "_x1"))
+    assert spec.sockets == ("tcp:443", "tcp", "udp", "udp:65535", "unix", "tcp:1")
+    assert (spec.transient, spec.formats) == (("TimeoutError",), ("pdf", "xlsx", "png", "svg"))
+    assert spec.limits == Limits(memory=1_500_000_000, cpu=90, written=500_000_000, output=20_000)
+
+
+def test_what_is_not_said_is_not_allowed(tmp_path):
+    spec = read_spec(folder(tmp_path, 'title = "Sales"'))
+    assert (spec.time_zone, spec.missed, spec.fresh, spec.retries) == ("", "catch up", False, 0)
+    assert spec.secrets == spec.environment == spec.sockets == spec.formats == ()
+    assert spec.transient == ("TransientError", "ConnectionError")
+    assert spec.limits == Limits(4 * 10**9, 0, 10**9, 20 * 10**6)
+    assert read_spec(folder(tmp_path, 'title = "a"\ntransient = []\n[limits]\ncpu = 5', "other")).transient == ()
+
+
+@pytest.mark.parametrize("text, said", [
+    ('time_zone = "Paris"', "time zone 'Paris': needs a name of the IANA data base"),
+    ("time_zone = 2", "time_zone 2: needs a text"),
+    ('missed = "later"', "missed 'later': allowed are catch up, skip"),
+    ('secrets = "crm_token"', "secrets 'crm_token': needs a list"),
+    ('secrets = ["crm token"]', "secrets 'crm token': needs a name of a-z"),
+    ('secrets = ["a__b"]', "secrets 'a__b'"), ('secrets = ["../key"]', "secrets '../key'"), ("secrets = [1]", "secrets 1"),
+    ('secrets = ["token\\n"]', "secrets 'token"), ('secrets = ["tökén"]', "secrets 'tökén'"),
+    ('environment = ["TENANT_LAB_MASTER_KEY"]', "environment 'TENANT_LAB_MASTER_KEY'"),
+    ('environment = ["A=B"]', "environment 'A=B'"), ('environment = [""]', "environment ''"),
+    ('sockets = ["tcp:0"]', "sockets 'tcp:0'"), ('sockets = ["tcp:65536"]', "sockets 'tcp:65536'"), ('sockets = ["tcp:080"]', "sockets 'tcp:080'"),
+    ('sockets = ["tcp:"]', "sockets 'tcp:'"), ('sockets = ["unix:1"]', "sockets 'unix:1'"), ('sockets = ["http"]', "sockets 'http'"),
+    ('sockets = ["tcp:٤٤٣"]', "sockets 'tcp:"), ("sockets = true", "sockets True: needs a list"), ("sockets = [443]", "sockets 443"),
+    ("fresh = 1", "fresh 1: needs true or false"), ('fresh = "no"', "fresh 'no'"),
+    ("retries = -1", "retries -1: needs a whole number from 0 to 10"), ("retries = 11", "retries 11"), ("retries = true", "retries True"),
+    ("retries = 1.0", "retries 1.0: needs a whole number"),
+    ('transient = ["requests.Timeout"]', "transient 'requests.Timeout': needs the name of an exception's class"),
+    ('formats = ["docx"]', "formats 'docx': needs pdf, xlsx, png or svg"), ('formats = ["PDF"]', "formats 'PDF'"),
+    ("limits = 3", "limits 3: needs a table"), ('limits = {disk = "1GB"}', "limit 'disk': allowed are memory, cpu, written, output"),
+    ("limits = {memory = 4000000000}", 'limits.memory 4000000000: needs a number with a unit, kB, MB or GB, such as "4GB"'),
+    ('limits = {memory = "4 Gigabyte"}', "limits.memory '4 Gigabyte'"), ('limits = {memory = "0GB"}', "limits.memory '0GB'"),
+    ('limits = {memory = "-1GB"}', "limits.memory '-1GB'"), ('limits = {memory = "1e9GB"}', "limits.memory '1e9GB'"),
+    ('limits = {memory = "nanGB"}', "limits.memory 'nanGB'"), ('limits = {memory = "4GB\\n"}', "limits.memory"),
+    ('limits = {memory = "99999999999GB"}', "limits.memory"), ('limits = {output = ""}', "limits.output ''"),
+    ('limits = {cpu = "60s"}', "limits.cpu '60s': needs a whole number from 0"), ("limits = {cpu = -1}", "limits.cpu -1"),
+    ("limits = {cpu = true}", "limits.cpu True"),
+    ('title = ""', "title"), ("timeout = 1" + "0" * 5000, "report.toml"), ("[parameters.x]\ntype = 3\ndefault = 1", "type of parameter x 3"),
+    ('[parameters.x]\ntype = "int"\ndefault = 1\nnote = 3', "note of parameter x: needs a text"),
 ])
-def test_a_good_value_reaches_the_notebook_in_its_type(type_, value, given):
-    checked = Parameter("x", type_, value).check(value)
-    assert checked == given and type(checked) is type(given)
+def test_a_mistake_in_how_it_runs_names_file_key_and_what_is_allowed(tmp_path, text, said):
+    text = text if text.startswith("title") else f'title = "a"\n{text}'
+    with pytest.raises(ReportError, match="sales.report.toml: ") as error:
+        read_spec(folder(tmp_path, text))
+    assert said in str(error.value) and len(str(error.value)) < 1000
 
 
-@pytest.mark.parametrize("type_, value", [
-    ("int", True), ("int", 3.0), ("int", "3"), ("int", None), ("float", "3"), ("float", float("nan")), ("float", float("inf")),
-    ("float", True), ("bool", 1), ("bool", "true"), ("str", 3), ("date", "30.6.2024"), ("date", "2024-02-30"), ("date", 20240630),
-    ("date", dt.datetime(2024, 6, 30, 12)), ("enum", "b"), ("enum", 1),
-])
-def test_a_wrong_value_is_refused_by_name(type_, value):
-    with pytest.raises(ParameterError, match="parameter x"):
-        Parameter("x", type_, None, allowed=("a",) if type_ == "enum" else ()).check(value)
-
-
-def test_bounds_are_allowed_themselves():
-    parameter = Parameter("x", "int", 1, minimum=1, maximum=9)
-    assert (parameter.check(1), parameter.check(9)) == (1, 9)
-    for outside in (0, 10):
-        with pytest.raises(ParameterError, match="from 1 to 9"):
-            parameter.check(outside)
-
-
-def test_a_pattern_matches_the_whole_text():
-    parameter = Parameter("x", "str", "ab", pattern="[a-z]+")
-    assert parameter.check("abc") == "abc"
-    for text in ("ab1", "1ab", "", "ab\n"):
-        with pytest.raises(ParameterError, match=r"must match the pattern \[a-z\]\+"):
-            parameter.check(text)
-
-
-@pytest.mark.parametrize("type_, text, value", [
-    ("int", "3", 3), ("int", "x", "x"), ("float", "0.25", 0.25), ("bool", "True", True), ("bool", "false", False),
-    ("bool", "yes", "yes"), ("str", "3", "3"), ("date", "2024-06-30", "2024-06-30"), ("enum", "week", "week"),
-])
-def test_text_is_read_into_the_type_and_else_left_for_the_check(type_, text, value):
-    assert Parameter("x", type_, None).parse(text) == value
+def test_sizes_are_powers_of_ten():
+    assert [read_size(t, "x") for t in ("1kB", "1 MB", "0.5GB", "20MB")] == [1000, 1_000_000, 500_000_000, 20_000_000]
 
 
 def test_given_parameters_replace_defaults_and_unknown_ones_are_refused(tmp_path):
@@ -171,3 +204,32 @@ def test_reports_of_a_folder_and_those_that_travel_with_the_library(tmp_path):
     (tmp_path / "a" / "report.toml").write_text("?")
     with pytest.raises(ReportError):
         reports(tmp_path)
+
+
+# ---- the notebook's parameters cell ----
+def test_cell_and_description_agree_in_the_tests_own_reports(tmp_path):
+    toml = '[parameters.days]\ntype = "list[int]"\ndefault = [7, 30]\n[parameters.since]\ntype = "date"\ndefault = 2024-01-31\n'
+    write_report(tmp_path, "sales", toml=toml, parameters='days = (7, 30)\nsince = "2024-01-31"\n')
+    check_parameters_cell(read_spec(tmp_path / "sales"))
+
+
+@pytest.mark.parametrize("parameters, said", [
+    ("", "the parameters cell lacks top"), ("tpo = 0.1\n", "the parameters cell lacks top; report.toml lacks [parameters.tpo]"),
+    ("top = 0.2\n", "top is 0.2 in the parameters cell and 0.1 in report.toml"),
+    ('top = "0.1"\n', "in the parameters cell parameter top '0.1': needs a value of type float"),
+    ("top = 0.9\n", "in the parameters cell parameter top 0.9: needs a number to 0.5"),
+    ("top = 0.1\nother = 1\n", "report.toml lacks [parameters.other]")])
+def test_a_difference_names_the_report_and_both_sides(tmp_path, parameters, said):
+    write_report(tmp_path, "sales", toml='[parameters.top]\ntype = "float"\ndefault = 0.1\nmaximum = 0.5\n', parameters=parameters)
+    with pytest.raises(ReportError, match="/sales: ") as error:
+        check_parameters_cell(read_spec(tmp_path / "sales"))
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("previous, missing", [("true", "tenant, as_of, snapshot, previous"), ("false", "tenant, as_of, snapshot")])
+def test_the_standard_parameters_are_needed_too(tmp_path, previous, missing):
+    path = folder(tmp_path, f'title = "a"\nprevious = {previous}\n')
+    (path / "report.ipynb").write_text(json.dumps({"cells": [{"cell_type": "code", "source": "", "metadata": {"tags": ["parameters"]}}]}))
+    with pytest.raises(ReportError) as error:
+        check_parameters_cell(read_spec(path))
+    assert str(error.value).split(": ")[1] == "; ".join(f"the parameters cell lacks {name}" for name in missing.split(", "))
