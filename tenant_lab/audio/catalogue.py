@@ -135,6 +135,30 @@ def _is_ours(table: Path) -> bool:
     raise AudioError(f"table {table} is there and was not written by extract_folder; name another file, so that it is not lost")
 
 
+def _same(path: Path, row: dict[str, Any]) -> bool:
+    try:
+        about = path.stat()
+    except OSError:
+        return False
+    return (about.st_size, about.st_mtime_ns) == (row["size"], row["modified"])
+
+
+def _unreadable(name: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _write(target: Path, rows: list[dict[str, Any]], label: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
+    columns.sort(key=lambda name: name not in ("file", "size", "modified", "error"))  # stable: the features keep their order
+    made = pa.table({name: pa.array([row.get(name) for row in rows], pa.string() if name == "error" else None) for name in columns})
+    draft = target.with_name(target.name + ".new")
+    pq.write_table(made.replace_schema_metadata({"tenant_lab.audio": label}), draft)
+    os.replace(draft, target)
+
+# %% ../../nbs/20_audio/35_catalogue.ipynb #a3c51f03
 def extract_folder(folder: str | os.PathLike[str], table: str | os.PathLike[str], features: Collection[str] | None = None,
                    settings: FrameSettings | None = None, workers: int = 1, resume: bool = True) -> FolderFeatures:
     """Features of every sound file below `folder` as one Parquet file.
@@ -188,27 +212,3 @@ def extract_folder(folder: str | os.PathLike[str], table: str | os.PathLike[str]
     _write(target, [rows[name] for name in names], label)
     log.unlink()
     return FolderFeatures(target, len(names), sum(row["error"] is not None for row in rows.values()), reused, notes)
-
-
-def _same(path: Path, row: dict[str, Any]) -> bool:
-    try:
-        about = path.stat()
-    except OSError:
-        return False
-    return (about.st_size, about.st_mtime_ns) == (row["size"], row["modified"])
-
-
-def _unreadable(name: str) -> bool:
-    return any("\ud800" <= letter <= "\udfff" for letter in name)
-
-
-def _write(target: Path, rows: list[dict[str, Any]], label: str) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
-    columns.sort(key=lambda name: name not in ("file", "size", "modified", "error"))  # stable: the features keep their order
-    made = pa.table({name: pa.array([row.get(name) for row in rows], pa.string() if name == "error" else None) for name in columns})
-    draft = target.with_name(target.name + ".new")
-    pq.write_table(made.replace_schema_metadata({"tenant_lab.audio": label}), draft)
-    os.replace(draft, target)
