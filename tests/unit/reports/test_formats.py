@@ -1,6 +1,7 @@
 """A finished run in other formats: typed cells that are never formulas, a PDF with pages, and pictures."""
 import asyncio
 import base64
+import contextlib
 import datetime as dt
 import json
 import os
@@ -20,6 +21,7 @@ import nbformat
 import numpy as np
 import openpyxl
 import pandas as pd
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
@@ -437,18 +439,17 @@ def test_a_picture_that_cannot_be_drawn_is_said(run, tmp_path, opened):
     assert not list(tmp_path.glob("figures/*"))
 
 
-def children(pid: int) -> set[int]:
-    found = {int(p) for task in Path(f"/proc/{pid}/task").iterdir() for p in (task / "children").read_text().split()}
-    return found.union(*(children(p) for p in found if Path(f"/proc/{p}").exists()))
+def children() -> dict[int, str]:
+    """Names of this process's children, and of theirs."""
+    found = {}
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            found[process.pid] = process.name()
+    return found
 
 
 def chromes() -> set[int]:
-    def name(pid):
-        try:
-            return Path(f"/proc/{pid}/comm").read_text()
-        except OSError:
-            return ""
-    return {pid for pid in children(os.getpid()) if "chrom" in name(pid)}
+    return {pid for pid, name in children().items() if "chrom" in name}
 
 
 @pytest.mark.browser
@@ -475,10 +476,10 @@ def test_a_chromium_that_does_not_start_is_said(chromium, run, tmp_path, monkeyp
     broken.write_text("#!/bin/sh\nexit 3\n")
     broken.chmod(0o755)
     monkeypatch.setattr(formats.shutil, "which", lambda name: str(broken))
-    before = children(os.getpid())
+    before = set(children())
     with pytest.raises(ReportError, match="does not start"):
         export(run(), ["pdf"], tmp_path)
-    assert not children(os.getpid()) - before  # Playwright's driver is gone as well
+    assert not set(children()) - before  # Playwright's driver is gone as well
 
 
 @pytest.mark.browser
