@@ -6,7 +6,7 @@
 __all__ = ['TAGS', 'TAGS_OF', 'GROUPS', 'VOICES', 'RATE', 'FRAMES', 'HOP', 'network_input', 'windows', 'musicnn', 'Tags',
            'Tagger']
 
-# %% ../../nbs/20_audio/70_tags.ipynb #e23b3d68
+# %% ../../nbs/20_audio/70_tags.ipynb #fd7eb536
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from ..core.checks import check_choice, check_number
 from ..core.errors import AudioError
 from ..core.models import need_tensorflow, scale_and_shift, weights as fetched
-from ..core.results import NotedResult, figure, format_number
+from ..core.results import NotedResult, figure
 from .io import resample
 from .spectrum import FrameSettings, check_samples, spectral_features
 
@@ -78,7 +78,7 @@ def windows(shown: np.ndarray, step: int) -> np.ndarray:
     """Windows of 187 frames, every `step` frames; shape (n, 187, 96). What is left at the end is shorter than a window, and is left out."""
     return np.lib.stride_tricks.sliding_window_view(shown, FRAMES, axis=0)[::step].transpose(0, 2, 1)
 
-# %% ../../nbs/20_audio/70_tags.ipynb #64bce9cd
+# %% ../../nbs/20_audio/70_tags.ipynb #9add9434
 def musicnn(weights: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """musicnn's forward pass in TensorFlow.
 
@@ -105,18 +105,19 @@ def musicnn(weights: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], tuple[n
         scale, shift = scale_and_shift(weights, numbered("batch_normalization", n))
         return x * scale + shift
 
-    def heard(x: Any, n: int, padding: str) -> Any:
+    def heard(x: Any, n: int, at_once: int) -> Any:
         scale, shift = scale_and_shift(weights, numbered("batch_normalization", n + 1))
-        sign = np.where(scale < 0, np.float32(-1), np.float32(1))
-        largest = tf.reduce_max(tf.nn.conv2d(x, weights[numbered("conv2d", n) + "/kernel"] * sign, 1, padding), 2)
+        sign, kernel = np.where(scale < 0, np.float32(-1), np.float32(1)), weights[numbered("conv2d", n) + "/kernel"]
+        taps, steps, before = len(kernel), -(-FRAMES // at_once), (len(kernel) - 1) // 2
+        several = np.concatenate([np.pad(kernel * sign, ((k, at_once - 1 - k), (0, 0), (0, 0), (0, 0))) for k in range(at_once)], axis=3)
+        x = tf.pad(x, ((0, 0), (before, steps * at_once + taps - 1 - FRAMES - before), (0, 0), (0, 0)))
+        found = tf.reduce_max(tf.nn.conv2d(x, several, (at_once, 1), "VALID"), 2)
+        largest = tf.reshape(found, (-1, steps * at_once, scale.size))[:, :FRAMES]
         return tf.nn.relu(largest * sign + weights[numbered("conv2d", n) + "/bias"]) * scale + shift
 
     def deeper(x: Any, n: int) -> Any:
-        found = tf.nn.conv2d(in_time(x), weights[f"conv2d_{n}/kernel"], 1, "VALID") + weights[f"conv2d_{n}/bias"]
+        found = tf.nn.conv2d(tf.pad(x, ((0, 0), (3, 3), (0, 0), (0, 0))), weights[f"conv2d_{n}/kernel"], 1, "VALID") + weights[f"conv2d_{n}/bias"]
         return tf.transpose(norm(tf.nn.relu(found), n + 1), (0, 1, 3, 2))
-
-    def in_time(x: Any) -> Any:
-        return tf.pad(x, ((0, 0), (3, 3), (0, 0), (0, 0)))
 
     def dense(x: Any, name: str) -> Any:
         return x @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
@@ -124,7 +125,7 @@ def musicnn(weights: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], tuple[n
     @tf.function(input_signature=[tf.TensorSpec([None, FRAMES, 96], tf.float32)], autograph=False)
     def run(x: Any) -> Any:
         x = norm(x[..., None], 0)
-        first = [heard(in_time(x), n, "VALID") for n in (0, 1)] + [heard(x, n, "SAME") for n in (2, 3, 4)]
+        first = [heard(x, n, 1 if n < 2 else 4) for n in range(5)]
         layers = [tf.concat(first, 2)[..., None]]
         layers.append(deeper(layers[0], 5))
         layers.append(deeper(layers[1], 6) + layers[1])
@@ -202,7 +203,7 @@ class Tags(NotedResult):
         fig.add_trace(go.Heatmap(z=np.round(shown, 2), x=self.times, y=names, colorscale="Viridis", zmin=0, zmax=1, colorbar={"title": "score", "thickness": 12}))
         return fig.update_xaxes(title="seconds").update_yaxes(autorange="reversed")
 
-# %% ../../nbs/20_audio/70_tags.ipynb #16ca923b
+# %% ../../nbs/20_audio/70_tags.ipynb #98532dab
 class Tagger:
     """Says the tags of sounds.
 
@@ -247,9 +248,9 @@ class Tagger:
         step = max(1, round(check_number(hop, "hop", HOP / RATE, 3600) * RATE / HOP))
         samples = check_samples(y)
         cut = windows(network_input(samples, sr), step)
-        scores, embeddings = zip(*(self._run(np.ascontiguousarray(cut[n: n + 8])) for n in range(0, len(cut), 8)), strict=True)
+        scores, embeddings = zip(*(self._run(np.ascontiguousarray(cut[n: n + 10])) for n in range(0, len(cut), 10)), strict=True)
         seconds = len(samples) / sr
-        notes = (f"the sound has {format_number(seconds)} s, the network needs 3: silence was added",) if seconds < FRAMES * HOP / RATE else ()
+        notes = (f"the sound has {seconds:.2f} s, the network needs 3: silence was added",) if seconds < FRAMES * HOP / RATE else ()
         times = np.arange(len(cut)) * step * HOP / RATE
         return Tags(self.network, TAGS_OF[self.network], times, np.concatenate(scores), np.concatenate(embeddings), notes)
 
