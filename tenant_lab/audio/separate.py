@@ -84,7 +84,7 @@ def spleeter(weights: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.nda
 
     return lambda x: run(x).numpy()
 
-# %% ../../nbs/20_audio/72_separate.ipynb #37d61cef
+# %% ../../nbs/20_audio/72_separate.ipynb #0e87678f
 def vocal_mask(magnitudes: np.ndarray) -> np.ndarray:
     """The voice's share, from magnitudes of both stems, shape (2, frames, 1024, channels); shape (frames, 2049, channels)."""
     voice, rest = magnitudes.astype(np.float32) ** 2
@@ -108,7 +108,7 @@ def refined(mixture: np.ndarray, voice: np.ndarray) -> np.ndarray:
         spaces.append(outer / (power.sum(axis=0) + np.float32(1e-10))[:, None, None])
         powers.append(power)
     whole = sum(power[..., None, None] * space for power, space in zip(powers, spaces, strict=True))
-    floor = np.float32(1e-10) + np.float32(1e-7) * (powers[0] + powers[1])
+    floor = np.float32(1e-10) + np.float32(1e-4) * (powers[0] + powers[1])  # equal channels have no inverse
     a, b, d = whole[..., 0, 0].real + floor, whole[..., 0, 1], whole[..., 1, 1].real + floor
     left, right, scale = mixture[..., 0], mixture[..., 1], powers[0] / (a * d - np.abs(b) ** 2)
     x, y = scale * (d * left - b * right), scale * (a * right - b.conj() * left)  # the inverse covariance times the mixture
