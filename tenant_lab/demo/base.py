@@ -6,14 +6,17 @@
 __all__ = ['Demo', 'demos', 'make', 'make_all']
 
 # %% ../../nbs/12_demo/00_base.ipynb #5afd9dd7
-import importlib
+import importlib.util
 import pkgutil
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import tenant_lab.demo
 from ..core.checks import check_choice
+from ..core.errors import ParameterError
 from ..core.progress import track
 from ..tenancy.lab import Lab, Tenant
 
@@ -30,6 +33,10 @@ class Demo:
         The tables that `tables` gives.
     source : str
         Where the data comes from, and its licence.
+    files : callable
+        Gives the tenant's own files, path below `Tenant.files` -> path; called only when tables are missing.
+    needs : tuple of str
+        Module without which it cannot be made, and the command that gets it.
     """
 
     name: str
@@ -40,6 +47,13 @@ class Demo:
     tables: Callable[[], Mapping[str, Any]]
     source: str
     language: str = "en"
+    files: Callable[[], Mapping[str, Path]] = dict
+    needs: tuple[str, str] = ("tenant_lab", "")
+
+    def missing(self) -> str:
+        """What has to be installed first; empty where nothing has."""
+        module, command = self.needs
+        return "" if importlib.util.find_spec(module) else f"demo tenant {self.name} needs {module}; get it with: {command}"
 
 
 def demos() -> dict[str, Demo]:
@@ -54,6 +68,9 @@ def make(lab: Lab, demo: Demo) -> Tenant:
     tenant = lab.tenant(demo.name) if exists else lab.create_tenant(demo.name, demo.time_zone, demo.currency, demo.language)
     missing = [n for n in demo.names if n not in tenant.tables()]
     if missing:
+        for path, source in demo.files().items():
+            (tenant.files / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, tenant.files / path)
         tables = demo.tables()
         for name in track(missing, demo.name, len(missing)):
             tenant.ingest(name, tables[name])
@@ -61,6 +78,15 @@ def make(lab: Lab, demo: Demo) -> Tenant:
 
 
 def make_all(lab: Lab, names: Iterable[str] = ()) -> list[Tenant]:
-    """The demo tenants `names` (default: all of them)."""
+    """The demo tenants `names` (default: all that can be made with what is installed).
+
+    Raises
+    ------
+    ParameterError
+        No such demo tenant, or one of `names` needs something that is not installed.
+    """
     known = demos()
-    return [make(lab, known[check_choice(name, known, "demo tenant")]) for name in (list(names) or known)]
+    asked = [known[check_choice(name, known, "demo tenant")] for name in names]
+    if lacking := [text for demo in asked if (text := demo.missing())]:
+        raise ParameterError(lacking[0])
+    return [make(lab, demo) for demo in asked or known.values() if not demo.missing()]

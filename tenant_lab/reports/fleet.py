@@ -80,12 +80,12 @@ def tasks(lab: Lab, as_of: Any = None, force: bool = False, folder: Path | None 
     tables = {}
     for name in lab.tenants():
         try:
-            tables[name] = set(lab.tenant(name).tables())
+            tables[name] = lab.tenant(name).holdings()
         except TenantLabError:  # its runs will say what is wrong with it
-            tables[name] = set(TABLES)
+            tables[name] = {*TABLES, "files"}
     day = None if as_of is None else str(as_of)
     return [Task(str(lab.home), str(spec.folder.parent), spec.name, name, day, {}, force, spec.retries, spec.transient)
-            for spec in reports(folder).values() for name in tables if set(spec.tables) <= tables[name]]
+            for spec in reports(folder).values() for name in tables if spec.needs <= tables[name]]
 
 # %% ../../nbs/50_reports/42_fleet.ipynb #68ac4817
 @contextmanager

@@ -18,6 +18,7 @@ from ..core.errors import ParameterError, TenantAccessError
 from ..core.results import format_number
 
 if TYPE_CHECKING:
+    from tenant_lab.reports.sounds import Sound
     import pandas as pd
     import plotly.graph_objects as go
     from duckdb import DuckDBPyRelation
@@ -160,6 +161,12 @@ class Report:
         frame = _without_secrets(frame)
         _display({TABLE_TYPE: table_record(frame, name, options.get("units")), "text/html": table_html(frame, name, **options),
                   "text/plain": frame.head(20).to_string(index=False)})
+
+    def play(self, sounds: "Sequence[Sound]") -> None:
+        """Show sounds as cards with a picture and a player; see `reports.sounds.Sound`."""
+        from tenant_lab.reports.sounds import sounds_html
+
+        _display({"text/html": sounds_html(sounds), "text/plain": "\n".join(sound.name for sound in sounds)})
 
     def secret(self, name: str) -> str:
         """A secret that `report.toml` declares; it is taken out of everything that the run shows.

@@ -29,6 +29,7 @@ from zoneinfo import ZoneInfo
 import tenant_lab
 from ..core.checks import check_instant
 from ..core.errors import ReportError, StoreError, TenantAccessError, TenantLabError
+from ..core.models import model_folder, stamp
 from ..core.settings import SETTINGS, shipped
 from ..core.tables import contract
 from .history import previous, remember
@@ -144,6 +145,8 @@ def plan(lab: Lab, spec: ReportSpec, tenant_name: str, as_of: Any = None, parame
     if missing:
         raise ReportError(f"report {spec.name} needs the table {missing[0]}, which tenant {tenant_name} does not have; "
                           f"it has {', '.join(tenant.tables()) or 'none'}. Bring it in with: tenant-lab ingest {tenant_name} {missing[0]} FILE")
+    if spec.files and not tenant.files.is_dir():
+        raise ReportError(f"report {spec.name} needs files of the tenant {tenant_name}, which has none; put them into {tenant.files}")
     zone = tenant.info.time_zone
     day = last_day(tenant, spec.tables) if as_of is None else as_of_text(as_of, zone)
     snapshot = {t: tenant.lake.version(t) for t in spec.tables}
@@ -151,9 +154,16 @@ def plan(lab: Lab, spec: ReportSpec, tenant_name: str, as_of: Any = None, parame
     past = tuple(previous(base, day, zone, parameters=identity(typed)))
     inputs = {"notebook": hashlib.sha256(spec.notebook.read_bytes()).hexdigest(), "library": library(), "tenant": vars(tenant.info),
               "description": hashlib.sha256((spec.folder / "report.toml").read_bytes()).hexdigest(), "as_of": day,
-              "parameters": typed, "snapshot": snapshot, "past": [run["run_id"] for run in past]}
+              "parameters": typed, "snapshot": snapshot, "past": [run["run_id"] for run in past],
+              "models": {name: stamp(lab.home, name) for name in spec.models}, "files": _files(tenant.files) if spec.files else ""}
     run_id = identity(inputs)
     return Plan(spec, tenant_name, day, typed, snapshot, past, inputs, run_id, base / folder_name(day) / run_id)
+
+
+def _files(folder: Path) -> str:
+    """A digest of the names, sizes and times of all files below a folder."""
+    found = sorted((p.relative_to(folder).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file())
+    return identity({"files": found})
 
 
 def folder_name(as_of: str) -> str:
@@ -180,14 +190,15 @@ def request(lab: Lab, plan: Plan, draft: Path) -> dict[str, Any]:
     return {"notebook": str(spec.notebook), "draft": str(draft), "parameters": given, "manifest": _known(plan),
             "session": packed(plan.tenant, "", spec.folder, data_key, secrets),
             "audit": {"path": str(lab.audit.path), "user": lab.audit.user},  # type: ignore[union-attr]
-            "read": [str(p) for p in (tenant.lake.folder, tenant.folder / "tenant.json", lab.home / "lab.json", spec.folder)],
+            "read": [str(p) for p in (tenant.lake.folder, tenant.folder / "tenant.json", lab.home / "lab.json", spec.folder,
+                                      *(model_folder(lab.home, name) for name in spec.models), *([tenant.files] if spec.files else []))],
             "closed": [str(p) for p in (lab.home, settings.key_file) if p.exists()], "environment": variables,
             "limits": {**vars(spec.limits), "timeout": spec.timeout}, "sockets": list(spec.sockets), "fresh": spec.fresh,
             "demanded": [right.strip() for right in settings.isolation.split(",") if right.strip()], "past": plan.past}
 
 
 def _known(plan: Plan) -> dict[str, Any]:
-    told = ("notebook", "description", "library", "past")
+    told = ("notebook", "description", "library", "past", "models", "files")
     return {"report": plan.spec.name, "title": plan.spec.title, "tenant": plan.tenant, "as_of": plan.as_of, "run_id": plan.run_id,
             "parameters": plan.parameters, "parameter_hash": identity(plan.parameters), "snapshot": plan.snapshot,
             "previous": plan.past[-1]["run_id"] if plan.past else None, "tenant_info": plan.inputs["tenant"],

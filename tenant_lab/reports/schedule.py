@@ -183,13 +183,13 @@ def schedules(lab: Lab, folder: Path | None = None) -> tuple[list[Schedule], dic
     for name in lab.tenants():
         try:
             tenant = lab.tenant(name)
-            tenants.append((tenant, set(tenant.tables())))
+            tenants.append((tenant, tenant.holdings()))
         except (TenantLabError, OSError) as error:
             problems[f"/{name}"] = str(error)
     for spec in specs:
         for tenant, tables in tenants:
             key = f"{spec.name}/{tenant.name}"
-            if set(spec.tables) <= tables and (spec.schedule or key in entries):
+            if spec.needs <= tables and (spec.schedule or key in entries):
                 try:
                     found.append(_checked(spec, tenant, entries.get(key)))
                 except TenantLabError as error:

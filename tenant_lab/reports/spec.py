@@ -15,6 +15,7 @@ from typing import Any
 
 from ..core.checks import check_choice, check_name, check_number, check_time_zone
 from ..core.errors import ParameterError, ReportError, SchemaError
+from ..core.models import PRETRAINED
 from ..core.settings import shipped
 from ..core.tables import contract
 from .parameters import STANDARD, Parameter, cell_mistakes, parameters_cell, read_parameter, shown
@@ -93,6 +94,10 @@ class ReportSpec:
         Environment variables that are passed on to the run.
     sockets : tuple of str
         What the run may connect to: `tcp`, `udp`, either with a port (`tcp:443`), `unix`.
+    models : tuple of str
+        Pretrained networks whose weights the run may read where they are here; another state of them is another run.
+    files : bool
+        The report needs the tenant's own files (`Tenant.files`) and may read them; other files are another run.
     fresh : bool
         Run in a fresh interpreter rather than a forked one, which TensorFlow and its like need.
     retries : int
@@ -119,11 +124,18 @@ class ReportSpec:
     secrets: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     sockets: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    files: bool = False
     fresh: bool = False
     retries: int = 0
     transient: tuple[str, ...] = ("TransientError", "ConnectionError")
     formats: tuple[str, ...] = ()
     limits: Limits = Limits()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What a tenant must have (`Versions.holdings`) for the report to run."""
+        return frozenset(self.tables) | ({"files"} if self.files else frozenset())
 
     @property
     def notebook(self) -> Path:
@@ -152,13 +164,14 @@ class ReportSpec:
 _KINDS = {str: "a text", list: "a list", int: "a whole number", bool: "true or false", dict: "a table"}
 _KEYS: dict[str, type] = {
     "title": str, "description": str, "tables": list, "schedule": str, "timeout": int, "previous": bool, "time_zone": str,
-    "missed": str, "secrets": list, "environment": list, "sockets": list, "fresh": bool, "retries": int, "transient": list,
+    "missed": str, "secrets": list, "environment": list, "sockets": list, "models": list, "files": bool, "fresh": bool, "retries": int, "transient": list,
     "formats": list, "limits": dict, "parameters": dict}
 _PORT = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 _ITEMS = {  # what each text of a list keeps, and how a message says so
     "secrets": (NAME, "a name of a-z, 0-9 and single _ between them, such as crm_token"),
     "environment": (r"(?!TENANT_LAB_)[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable, and none of TENANT_LAB_*"),
     "sockets": (rf"unix|(tcp|udp)(:({_PORT}))?", "tcp, udp, unix, or a port such as tcp:443"),
+    "models": ("|".join(PRETRAINED), "one of " + ", ".join(PRETRAINED)),
     "transient": (r"[^\W\d]\w*", "the name of an exception's class, such as ConnectionError"),
     "formats": (r"pdf|xlsx|png|svg", "pdf, xlsx, png or svg")}
 

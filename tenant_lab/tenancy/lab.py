@@ -81,9 +81,18 @@ class Versions:
         """The lab's settings."""
         return self._lab.settings
 
+    @property
+    def files(self) -> Path:
+        """Folder for the tenant's own files, such as sounds; a report that says `files = true` may read them."""
+        return self.folder / "files"
+
     def tables(self) -> list[str]:
         """Names of the tables that the tenant has."""
         return [t for t in self.lake.tables() if self._versions is None or t in self._versions]
+
+    def holdings(self) -> set[str]:
+        """What the tenant has: names of tables, and `files` where it has files."""
+        return set(self.tables()) | ({"files"} if self.files.is_dir() else set())
 
     def snapshot(self) -> dict[str, int]:
         """The version of every table; `as_of(t, snapshot)` reads exactly these again."""
