@@ -475,6 +475,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'tenant_lab.core.models._block': ('00_core/models.html#_block', 'tenant_lab/core/models.py'),
                                         'tenant_lab.core.models._download': ('00_core/models.html#_download', 'tenant_lab/core/models.py'),
                                         'tenant_lab.core.models._fields': ('00_core/models.html#_fields', 'tenant_lab/core/models.py'),
+                                        'tenant_lab.core.models._silent_stderr': ( '00_core/models.html#_silent_stderr',
+                                                                                   'tenant_lab/core/models.py'),
                                         'tenant_lab.core.models._varint': ('00_core/models.html#_varint', 'tenant_lab/core/models.py'),
                                         'tenant_lab.core.models.model_folder': ( '00_core/models.html#model_folder',
                                                                                  'tenant_lab/core/models.py'),

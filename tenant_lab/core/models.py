@@ -7,6 +7,7 @@ __all__ = ['PRETRAINED', 'Pretrained', 'read_checkpoint', 'model_folder', 'pull'
            'need_tensorflow', 'scale_and_shift']
 
 # %% ../../nbs/00_core/12_models.ipynb #aa8719db
+import contextlib
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,20 @@ def remove_model(home: Path, name: str) -> bool:
     return there
 
 # %% ../../nbs/00_core/12_models.ipynb #5e0a1102
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """TensorFlow's C++ greets before it reads its own log level; Python's stderr knows nothing of that."""
+    sys.stderr.flush()
+    own = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(own, 2)
+        os.close(own)
+
+
 def need_tensorflow() -> Any:
     """The module `tensorflow`, quiet.
 
@@ -253,9 +268,10 @@ def need_tensorflow() -> Any:
     ModelMissingError
         It is not installed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # at 2, a machine without a GPU is told so as an error
     try:
-        import tensorflow
+        with _silent_stderr():
+            import tensorflow
     except ImportError as error:
         raise ModelMissingError("a network runs on TensorFlow, which is not installed; get it with: pip install 'tenant-lab[deep]'") from error
     return tensorflow
