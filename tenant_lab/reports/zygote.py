@@ -300,7 +300,7 @@ def shared_zygote(modules: Iterable[str]) -> Zygote:
     wanted = frozenset(modules)
     with _LOCK:
         known, zygote, owner = _SHARED.get("it", (frozenset(), None, 0))
-        new = {name.split(".")[0] for name in wanted if installed(name)} - {name.split(".")[0] for name in known}
+        new = {name.split(".")[0] for name in wanted if installed(name)} - {name.split(".")[0] for name in known} - UNFORKABLE
         if zygote is None or owner != os.getpid() or not zygote.alive or new:
             wanted |= known if owner == os.getpid() else frozenset()
             started = Zygote(wanted)

@@ -15,7 +15,7 @@ from tenant_lab.reports.spec import STANDARD, ReportSpec, reports
 from tenant_lab.tenancy.lab import Lab
 
 SPECS, DEMOS = reports(), demos()
-PAIRS = [(spec, demo) for spec in SPECS.values() for demo in DEMOS.values() if set(spec.tables) <= set(demo.names)]
+PAIRS = [(spec, demo) for spec in SPECS.values() for demo in DEMOS.values() if spec.needs <= {*demo.names, *(["files"] if demo.files() else [])}]
 every_report = pytest.mark.parametrize("spec", SPECS.values(), ids=lambda s: s.name)
 
 

@@ -2,6 +2,8 @@
 import hashlib
 import json
 import struct
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 from tenant_lab.cli.main import app
 from tenant_lab.core import models
 from tenant_lab.core.errors import ModelMissingError, ParameterError, ReportError
-from tenant_lab.core.models import Pretrained, pull, read_checkpoint, remove_model, verify, weights
+from tenant_lab.core.models import Pretrained, pull, read_checkpoint, remove_model, stamp, verify, weights
 
 RNG = np.random.default_rng(0)
 ARRAYS = {**{f"conv{n}/kernel": RNG.standard_normal((3, n + 1, 4)).astype("<f4") for n in range(40)}, "empty": np.zeros((0, 3), "<f4"),
@@ -172,8 +174,10 @@ def test_the_commands(registry, tmp_path):
     assert [row["state"] for row in listed] == ["missing"] * 3 and {"musicnn", "spleeter-2stems", "some"} == {row["model"] for row in listed}
     assert said("verify") == (0, "no weights are here; fetch some with: tenant-lab models pull NAME\n") and said("verify", "some")[0] == 1
     assert said("pull", "some") == (0, "some: net.npz (MIT; Somebody 2020)\n") and said("verify")[0] == 0
+    assert said("pull", "some") == (0, "some: is here already\n")
     (tmp_path / "home/models/some/net.npz").write_bytes(b"x")
     assert said("verify")[0] == 1 and "changed: net.npz" in said("verify")[1]
+    assert said("pull", "some")[1].startswith("some: net.npz") and said("verify")[0] == 0  # what is damaged is fetched again
     assert said("remove", "some", "musicnn") == (0, "some: removed\nmusicnn: was not here\n")
 
 
@@ -181,3 +185,36 @@ def test_the_commands(registry, tmp_path):
 def test_the_entries_are_whole(name):
     entry = models.PRETRAINED[name]
     assert len(entry.sha256) == 64 and entry.licence in ("ISC", "MIT") and entry.checkpoints and str(20) in entry.source
+
+
+def test_the_stamp_is_another_for_other_weights_and_reads_none(registry, tmp_path):
+    registry()
+    assert stamp(tmp_path, "some") == "missing"
+    pull(tmp_path, "some")
+    (tmp_path / "models/some/net.npz").unlink()
+    first = stamp(tmp_path, "some")
+    assert len(first) == 64 and first == stamp(tmp_path, "some")
+    (tmp_path / "models/some/model.json").write_text("{}")
+    assert stamp(tmp_path, "some") not in (first, "missing")
+
+
+def test_without_tensorflow_the_command_that_installs_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ModelMissingError, match=r"pip install 'tenant-lab\[deep\]'"):
+        models.need_tensorflow()
+
+
+def test_tensorflow_greets_nobody():
+    """Its C++ part writes to the process's stderr, which would stand on a report's page; what Python writes there is shown."""
+    code = ("import sys; from tenant_lab.core.models import need_tensorflow as need; tf = need(); "
+            "tf.function(lambda x: x + 1)(tf.constant(1.0)); print('said', file=sys.stderr)")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr == "said\n"
+
+
+def test_a_normalisation_is_a_scale_and_a_shift():
+    rng = np.random.default_rng(0)
+    parts = {f"n/{name}": rng.uniform(-2, 2, 5).astype("f4") for name in ("gamma", "beta", "moving_mean")} | {"n/moving_variance": rng.uniform(0.1, 2, 5).astype("f4")}
+    x = rng.normal(size=(7, 5))
+    scale, shift = models.scale_and_shift(parts, "n")
+    wanted = parts["n/gamma"] * (x - parts["n/moving_mean"]) / np.sqrt(parts["n/moving_variance"] + 1e-3) + parts["n/beta"]  # TF1's default epsilon
+    assert np.allclose(x * scale + shift, wanted, atol=1e-5)

@@ -13,13 +13,13 @@ def lab() -> Lab:
     return Lab.open()
 
 
-def small(calls: list, names=("purchases", "tracks"), tables=("purchases", "tracks")) -> Demo:
+def small(calls: list, names=("purchases", "tracks"), tables=("purchases", "tracks"), **more) -> Demo:
     def made():
         calls.append(names)
         frames = {"purchases": pd.DataFrame({"customer_id": ["a"], "purchased_at": ["2024-03-01"], "amount": [1.0]}),
                   "tracks": pd.DataFrame({"track_id": ["t"], "artist_id": ["b"]})}
         return {name: frames[name] for name in tables}
-    return Demo("small", "A small one", "Europe/Paris", "EUR", names, made, "made up here", "fr")
+    return Demo("small", "A small one", "Europe/Paris", "EUR", names, made, "made up here", "fr", **more)
 
 
 def test_every_demo_says_what_it_is_and_where_it_comes_from():
@@ -56,3 +56,20 @@ def test_make_all_takes_names_or_all_of_them(lab, monkeypatch):
     assert [t.name for t in make_all(lab)] == [t.name for t in make_all(lab, ["small"])] == ["small"]
     with pytest.raises(ParameterError, match="demo tenant 'smal': allowed are small"):
         make_all(lab, ["smal"])
+
+
+def test_its_files_lie_below_the_tenants(lab, tmp_path):
+    (tmp_path / "source").write_text("sound")
+    tenant = make(lab, small([], files=lambda: {"music/a.wav": tmp_path / "source"}))
+    assert (tenant.files / "music/a.wav").read_text() == "sound" and tenant.holdings() == {"purchases", "tracks", "files"}
+    assert make(lab, small([])).holdings() == {"purchases", "tracks", "files"}
+    assert make(Lab.open(tmp_path / "another"), small([])).holdings() == {"purchases", "tracks"}
+
+
+def test_a_demo_that_cannot_be_made_is_left_out_or_named(lab, monkeypatch):
+    absent = small([], needs=("no_such_module", "pip install it"))
+    assert absent.missing() == "demo tenant small needs no_such_module; get it with: pip install it" and small([]).missing() == ""
+    monkeypatch.setattr(base, "demos", lambda: {"small": absent})
+    assert make_all(lab) == [] and lab.tenants() == []
+    with pytest.raises(ParameterError, match="needs no_such_module; get it with: pip install it"):
+        make_all(lab, ["small"])

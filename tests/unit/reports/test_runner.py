@@ -137,6 +137,24 @@ def test_a_run_is_named_by_everything_that_can_change_it(lab, reports_folder, mo
     assert len(seen) == 9
 
 
+def test_files_and_weights_that_a_report_reads_name_its_runs(lab, reports_folder):
+    write_report(reports_folder, "sounds", toml='files = true\nmodels = ["musicnn"]')
+    tenant, spec = lab.tenant("shop"), read_spec(reports_folder / "sounds")
+    sales = plan(lab, read_spec(reports_folder / "sales"), "shop").run_id
+    with pytest.raises(ReportError, match="report sounds needs files of the tenant shop, which has none; put them into .*files"):
+        plan(lab, spec, "shop")
+    (tenant.files / "music").mkdir(parents=True)
+    seen = [plan(lab, spec, "shop").run_id]
+    for path in (tenant.files / "music/a.wav", tenant.files / "b.wav", lab.home / "models/musicnn/model.json", lab.home / "models/spleeter-2stems/model.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+        seen.append(plan(lab, spec, "shop").run_id)
+    os.utime(tenant.files / "b.wav", (1, 1))
+    seen.append(plan(lab, spec, "shop").run_id)
+    assert len(set(seen)) == 5 and seen[3] == seen[4]  # weights that it does not name
+    assert plan(lab, read_spec(reports_folder / "sales"), "shop").run_id == sales
+
+
 @pytest.fixture
 def copied_library(tmp_path, monkeypatch):
     """A copy of the package and its pages, in force for this test; gives the content hash of the original."""

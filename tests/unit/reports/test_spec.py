@@ -15,6 +15,8 @@ tables = ["purchases", "customers"]
 schedule = "0 6 1 * *"
 timeout = 30
 previous = true
+files = true
+models = ["musicnn"]
 [parameters.top]
 type = "float"
 default = 0.1
@@ -43,6 +45,7 @@ def test_everything_that_report_toml_says_is_read(tmp_path):
     spec = read_spec(folder(tmp_path, GOOD))
     assert (spec.name, spec.title, spec.description) == ("sales", "Sales", "What came in.")
     assert (spec.tables, spec.schedule, spec.timeout, spec.previous) == (("purchases", "customers"), "0 6 1 * *", 30, True)
+    assert (spec.files, spec.models, spec.needs) == (True, ("musicnn",), {"purchases", "customers", "files"})
     assert spec.notebook == tmp_path / "sales" / "report.ipynb"
     assert spec.parameters["top"] == Parameter("top", "float", 0.1, "share", 0.01, 0.5)
     assert spec.parameters["period"].allowed == ("week", "month")
@@ -52,6 +55,7 @@ def test_everything_that_report_toml_says_is_read(tmp_path):
 def test_only_a_title_is_needed(tmp_path):
     spec = read_spec(folder(tmp_path, 'title = "Sales"'))
     assert (spec.tables, spec.schedule, spec.timeout, spec.previous, spec.check({})) == ((), "", 600, False, {})
+    assert (spec.files, spec.models, spec.needs) == (False, (), frozenset())
 
 
 @pytest.mark.parametrize("text, said", [
@@ -59,6 +63,8 @@ def test_only_a_title_is_needed(tmp_path):
     ('title = "a"\ntable = ["purchases"]', "unknown key 'table'"),
     ('title = "a"\ntables = ["sales"]', "no contract knows the table 'sales'"),
     ('title = "a"\ntables = 5', "report.toml"),
+    ('title = "a"\nfiles = "yes"', "report.toml"),
+    ('title = "a"\nmodels = ["openl3"]', "one of musicnn, spleeter-2stems"),
     ('title = "a"\nschedule = "0 6 1 *"', "five fields"),
     ('title = "a"\ntimeout = 0', "timeout 0"),
     ('title = "a"\ntimeout = true', "timeout True"),
