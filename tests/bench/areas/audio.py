@@ -187,6 +187,51 @@ def recall(ours, theirs) -> float:
     return sum(len(set(a) & set(b)) / 10 for a, b in zip(ours[0], theirs[0], strict=True)) / len(ours[0])
 
 
+def pretrained(data: Path) -> None:
+    """The weights, a clip and a minute of stereo."""
+    import numpy as np
+
+    from tenant_lab.core.models import pull
+
+    for name in ("musicnn", "spleeter-2stems"):
+        pull(data, name)
+    clip(data)
+    y = np.load(data / "clip.npy")
+    np.save(data / "stereo.npy", np.stack([np.tile(np.repeat(y, 2), 2), np.tile(np.repeat(y[::-1], 2), 2)], axis=1)[: 60 * 44_100])
+
+
+TAGS = ONE_THREAD + f"""
+os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+from pathlib import Path
+import numpy as np
+from tenant_lab.audio.tags import Tagger
+data = Path("data")
+tagger, y = Tagger.load("MSD", data), np.load(data / "clip.npy")
+tagger(y, 22050)
+def work(data):
+    for _ in range({REPEATS}):
+        found = tagger(y, 22050)
+    return [found.scores["rock"], float(np.abs(found.embedding).sum())]
+"""
+STEMS = """
+import time
+from pathlib import Path
+import numpy as np
+from tenant_lab.audio.separate import Separator
+data = Path("data")
+separator, y = Separator.load(data, refine=REFINE), np.load(data / "stereo.npy")
+separator(y[:600_000], 44100)
+def work(data):
+    begun = time.perf_counter()
+    found = separator(y, 44100)
+    return [time.perf_counter() - begun, float(np.abs(y - sum(found.parts.values())).max())]
+"""
+
+
+def real_time(ours, theirs) -> str:
+    return f"{60 / ours[0]:.0f} times real time on the clock; the parts add up to the sound within {ours[1]:.0e}"
+
+
 CASES = [
     Case("ten features of 30 s, librosa's own calls", warm(OURS), 5.0, "librosa", warm(SEPARATE), prepare=clip, agree=same, notes=per_clip),
     Case("ten features of 30 s, librosa with one spectrogram", warm(OURS), 1.5, "librosa", warm(SHARED), prepare=clip, agree=same, notes=per_clip),
@@ -197,4 +242,7 @@ CASES = [
          notes=lambda ours, theirs: f"{ours[0]:.1f} s on the clock with one worker, {ours[1]:.1f} s with two: {ours[0] / ours[1]:.2f} times"),
     Case("ten neighbours among 100 000 × 128, 500 times", GRAPH, 10.0, "numpy", ALL, prepare=vectors, runs=3, agree=lambda ours, theirs: recall(ours, theirs) >= 0.98,
          notes=lambda ours, theirs: f"recall {recall(ours, theirs):.4f}; a search takes {ours[1]:.3f} ms at the median, comparing all {theirs[1]:.1f} ms"),
+    Case(f"fifty tags of 30 s, one thread, {REPEATS} times", TAGS, limit=0.3 * REPEATS, prepare=pretrained, notes=lambda ours, theirs: f"{REPEATS} clips"),
+    Case("voice and accompaniment of a minute of stereo", STEMS.replace("REFINE", "False"), limit=12.0, prepare=pretrained, notes=real_time),
+    Case("the same, refined by direction", STEMS.replace("REFINE", "True"), limit=12.0, prepare=pretrained, notes=real_time),
 ]
