@@ -158,7 +158,7 @@ class MoodModel:
         Raises
         ------
         ParameterError
-            Fewer than 10 rows or 2 groups, ratings that are missing, or lengths that differ.
+            Fewer than 10 rows or 2 groups, too few rows for `level`, ratings that are missing or no numbers, or lengths that differ.
         """
         from sklearn.model_selection import GroupKFold
 
@@ -171,6 +171,8 @@ class MoodModel:
         count = min(self.folds, np.unique(owners).size)
         if len(x) < 10 or count < 2:
             raise ParameterError(f"{len(x)} rows of {np.unique(owners).size} groups: needs 10 rows and 2 groups or more")
+        if np.ceil(self.level * (len(x) + 1)) > len(x):
+            raise ParameterError(f"level {self.level}: no interval of {len(x)} ratings reaches it; ask for {1000 * len(x) // (len(x) + 1) / 1000} at most")
         models, place, held = [], np.zeros(len(x), int), np.zeros((2, *y.shape))
         split = GroupKFold(count, shuffle=True, random_state=self.random_state).split(x, y, owners)
         for n, (seen, kept) in enumerate(split):
@@ -192,16 +194,20 @@ class MoodModel:
         x, _ = feature_matrix(rows, self.feature_names_)
         by_fold, whole = np.stack([model.predict(x) for model in self._models]), self._whole.predict(x)
         centre, found = by_fold[self._place], dict[str, np.ndarray]()
+        size = len(self._place)
+        rank = int(np.ceil(self.level * (size + 1)))  # of the upper bounds; the lower ones mirror it
         for n, axis in enumerate(WORDS):
-            reach, size = self._residuals[:, n, None], len(self._place)
+            reach = self._residuals[:, n, None]
             low, high = np.sort(centre[..., n] - reach, axis=0), np.sort(centre[..., n] + reach, axis=0)
-            rank = min(size, int(np.ceil(self.level * (size + 1))))  # of the upper bounds; the lower ones mirror it
             found |= {axis: whole[:, n], f"{axis}_low": low[size - rank], f"{axis}_high": high[rank - 1]}
         return pd.DataFrame(found)
 
 
 def _ratings(values: Sequence[float], count: int, name: str) -> np.ndarray:
-    found = np.asarray(values, float)
+    try:
+        found = np.asarray(values, float)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"{name}: {error}; needs one finite rating for each of the {count} rows") from error
     if found.shape != (count,) or not np.isfinite(found).all():
         raise ParameterError(f"{name} of shape {found.shape}: needs one finite rating for each of the {count} rows")
     return found

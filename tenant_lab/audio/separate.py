@@ -7,6 +7,7 @@ __all__ = ['RATE', 'FRAME', 'HOP', 'FRAMES', 'BINS', 'OVERLAP', 'spleeter', 'voc
            'Stems', 'harmonic_percussive', 'Separator']
 
 # %% ../../nbs/20_audio/72_separate.ipynb #62bdf9d4
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ import numpy as np
 from scipy.fft import irfft, rfft
 
 from ..core.checks import check_number
-from ..core.errors import AudioError
-from ..core.models import need_tensorflow, scale_and_shift, weights as fetched
+from ..core.errors import AudioError, ParameterError
+from ..core.models import check_variables, need_tensorflow, numbered, scale_and_shift, weights as fetched
 from ..core.results import NotedResult, figure, format_number
 from .filters import hann
 from .io import audio_blocks, audio_info
@@ -31,6 +32,20 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/20_audio/72_separate.ipynb #ac7ea18e
 RATE, FRAME, HOP, FRAMES, BINS = 44_100, 4096, 1024, 512, 1024
+
+
+def _check_unets(weights: Mapping[str, np.ndarray]) -> None:
+    """The first net's sizes are those of all; the authors' are 16, 32 … 512."""
+    sizes = [np.shape(weights.get(f"{numbered('conv2d', n)}/kernel", ()))[-1:] for n in range(6)]
+    filters = [size[0] if size else 0 for size in sizes]
+    across = [*filters[4::-1], 1]  # of the way up, where what was seen on the way down lies beside it
+    kernels, norms = dict[str, tuple[int, ...]](), dict[str, int]()
+    for net in (0, 1):
+        kernels |= {numbered("conv2d", 7 * net + n): (5, 5, before, after) for n, (before, after) in enumerate(itertools.pairwise([2, *filters]))}
+        kernels |= {numbered("conv2d_transpose", 6 * net + n): (5, 5, across[n], filters[5] if n == 0 else 2 * across[n - 1]) for n in range(6)}
+        kernels |= {numbered("conv2d", 7 * net + 6): (4, 4, 1, 2)}
+        norms |= {numbered("batch_normalization", 12 * net + n): size for n, size in enumerate([*filters, *across])}
+    check_variables("spleeter-2stems", weights, kernels, norms)
 
 
 def spleeter(weights: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
@@ -50,22 +65,22 @@ def spleeter(weights: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.nda
     -----
     Equal to the graph in the original checkpoint (`tests/oracles/test_networks.py`).
     """
+    _check_unets(weights)
     tf = need_tensorflow()
 
-    def named(layer: str, n: int, part: str = "") -> str:
-        return (f"{layer}_{n}" if n else layer) + part
-
     def down(x: Any, n: int) -> Any:
-        return tf.nn.conv2d(x, weights[named("conv2d", n, "/kernel")], 2, "SAME") + weights[named("conv2d", n, "/bias")]
+        layer = numbered("conv2d", n)
+        return tf.nn.conv2d(x, weights[f"{layer}/kernel"], 2, "SAME") + weights[f"{layer}/bias"]
 
     def norm(x: Any, n: int) -> Any:
-        scale, shift = scale_and_shift(weights, named("batch_normalization", n))
+        scale, shift = scale_and_shift(weights, numbered("batch_normalization", n))
         return x * scale + shift
 
     def up(x: Any, n: int, shift: int) -> Any:
-        kernel, size = weights[named("conv2d_transpose", n, "/kernel")], tf.shape(x)
+        layer, size = numbered("conv2d_transpose", n), tf.shape(x)
+        kernel = weights[f"{layer}/kernel"]
         shape = tf.stack([size[0], 2 * size[1], 2 * size[2], kernel.shape[2]])
-        found = tf.nn.conv2d_transpose(x, kernel, shape, 2, "SAME") + weights[named("conv2d_transpose", n, "/bias")]
+        found = tf.nn.conv2d_transpose(x, kernel, shape, 2, "SAME") + weights[f"{layer}/bias"]
         return norm(tf.nn.relu(found), n + shift)
 
     def unet(x: Any, which: int) -> Any:
@@ -75,7 +90,7 @@ def spleeter(weights: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.nda
         y = up(seen[5], 6 * which, 6 * which + 6)
         for n in range(1, 6):
             y = up(tf.concat([seen[5 - n], y], 3), 6 * which + n, 6 * which + 6)
-        last = named("conv2d", conv + 6)
+        last = numbered("conv2d", conv + 6)
         return tf.sigmoid(tf.nn.conv2d(y, weights[f"{last}/kernel"], 1, "SAME", dilations=2) + weights[f"{last}/bias"]) * x
 
     @tf.function(input_signature=[tf.TensorSpec([None, FRAMES, BINS, 2], tf.float32)], autograph=False)
@@ -177,11 +192,13 @@ def stems_of(blocks: Iterable[np.ndarray], sr: int, run: Callable[[np.ndarray], 
 
     voices = vocals_of(_resampled(heard(), sr, RATE), run, refine)
     for voice in _resampled(voices, RATE, sr):
+        if not waiting:
+            return
         mixture = np.concatenate([np.zeros((0, 1 if waiting[0].shape[1] == 1 else 2), np.float32), *waiting])
         voice = voice[: len(mixture), : mixture.shape[1]]
         waiting[:] = [mixture[len(voice):]]
         yield voice, mixture[: len(voice)] - voice
-    if len(waiting[0]):  # a resampler may round the last sample away
+    if waiting and len(waiting[0]):  # a resampler may round the last sample away
         yield np.zeros_like(waiting[0]), waiting[0]
 
 # %% ../../nbs/20_audio/72_separate.ipynb #da78256b
@@ -212,8 +229,8 @@ class Stems(NotedResult):
         size = max(1, round(check_number(seconds, "seconds", 1e-3) * self.sr))
         found = {}
         for name, part in self.parts.items():
-            power = np.square(part.reshape(len(part), -1), dtype=np.float64).mean(axis=1)
-            found[name] = 10 * np.log10(np.add.reduceat(power, np.arange(0, len(power), size)) / size + 1e-10)
+            power, first = np.square(part.reshape(len(part), -1), dtype=np.float64).mean(axis=1), np.arange(0, len(part), size)
+            found[name] = 10 * np.log10(np.add.reduceat(power, first) / np.minimum(size, len(part) - first) + 1e-10)
         return found
 
     def frame(self) -> "pd.DataFrame":
@@ -291,17 +308,29 @@ class Separator:
         Raises
         ------
         AudioError
-            It cannot be read, is cut off, or has more than two channels; nothing is written then.
+            It cannot be read, is cut off, has no samples or one that is not finite, or has more than two channels; nothing is written then.
+        ParameterError
+            Both parts shall go to one file.
         """
         import soundfile
 
         about, paths = audio_info(source), [Path(vocals), Path(accompaniment)]
         if about.channels > 2:
             raise AudioError(f"{source} has {about.channels} channels: needs one or two; mix it down first")
+        if paths[0].absolute() == paths[1].absolute():
+            raise ParameterError(f"{paths[0]} cannot be both: name one file for the vocals and another for the accompaniment")
+        if not about.frames:
+            raise AudioError(f"{source}: 0 samples are no sound")
+
+        def heard() -> Iterator[np.ndarray]:
+            for block in audio_blocks(source):
+                if not np.isfinite(block).all():
+                    raise AudioError(f"{source}: {np.count_nonzero(~np.isfinite(block)):,} samples are not finite; replace them")
+                yield block
         drafts, energy = [path.with_name(f".{path.stem}-part{path.suffix}") for path in paths], np.zeros(2)
         try:
             files = [soundfile.SoundFile(str(draft), "w", about.rate, about.channels) for draft in drafts]
-            for parts in stems_of(audio_blocks(source), about.rate, self._run, self.refine and about.channels == 2):
+            for parts in stems_of(heard(), about.rate, self._run, self.refine and about.channels == 2):
                 for file, part in zip(files, parts, strict=True):
                     file.write(part)
                 energy += [np.square(part, dtype=np.float64).sum() for part in parts]

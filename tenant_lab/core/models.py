@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRETRAINED', 'Pretrained', 'read_checkpoint', 'model_folder', 'pull', 'weights', 'verify', 'stamp', 'remove_model',
-           'need_tensorflow', 'scale_and_shift']
+           'need_tensorflow', 'numbered', 'check_variables', 'scale_and_shift']
 
 # %% ../../nbs/00_core/12_models.ipynb #aa8719db
 import contextlib
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from .checks import check_choice
-from .errors import ModelMissingError, ReportError
+from .errors import ModelMissingError, ParameterError, ReportError
 from .settings import load_settings
 
 # %% ../../nbs/00_core/12_models.ipynb #9f012b5f
@@ -275,6 +275,40 @@ def need_tensorflow() -> Any:
     except ImportError as error:
         raise ModelMissingError("a network runs on TensorFlow, which is not installed; get it with: pip install 'tenant-lab[deep]'") from error
     return tensorflow
+
+
+def numbered(layer: str, n: int) -> str:
+    """TensorFlow's name of a network's n-th layer of one kind: the first has no number."""
+    return f"{layer}_{n}" if n else layer
+
+
+def check_variables(network: str, weights: Mapping[str, np.ndarray], kernels: Mapping[str, tuple[int, ...]], norms: Mapping[str, int]) -> None:
+    """Refuse weights that are not a network's: numpy would stretch a bias of one number without a word.
+
+    Parameters
+    ----------
+    network : str
+        Named in the error.
+    weights : mapping
+        Name of a variable -> array.
+    kernels : mapping
+        Layer -> shape of its kernel; its bias has as many numbers as it has outputs (the last axis; of a transposed one, the third).
+    norms : mapping
+        Batch normalisation -> numbers in each of its four parts.
+
+    Raises
+    ------
+    ParameterError
+        A variable is missing or of another shape.
+    """
+    wanted = {f"{name}/kernel": shape for name, shape in kernels.items()}
+    wanted |= {f"{name}/bias": (shape[2 if "transpose" in name else -1],) for name, shape in kernels.items()}
+    wanted |= {f"{name}/{part}": (size,) for name, size in norms.items() for part in ("gamma", "beta", "moving_mean", "moving_variance")}
+    for name, shape in wanted.items():
+        if name not in weights:
+            raise ParameterError(f"weights of {network}: there is no variable {name}")
+        if np.shape(weights[name]) != shape:
+            raise ParameterError(f"weights of {network}: {name} has shape {np.shape(weights[name])}, needs {shape}")
 
 
 def scale_and_shift(weights: Mapping[str, np.ndarray], name: str, epsilon: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
