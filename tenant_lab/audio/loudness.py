@@ -15,6 +15,7 @@ import numpy as np
 
 from ..core.checks import check_number
 from ..core.errors import AudioError
+from .io import check_floats
 
 # %% ../../nbs/20_audio/25_loudness.ipynb #ef9bd8d0
 @lru_cache(maxsize=8)
@@ -86,9 +87,7 @@ class LoudnessMeter:
         """Take the next samples, shape (n,) or (n, channels); returns itself."""
         from scipy.signal import sosfilt
 
-        if (given := np.asarray(y)).size and given.dtype.kind != "f":
-            raise AudioError(f"samples of type {given.dtype}: needs floats between -1 and 1; divide whole numbers by their full scale (32 768 for int16)")
-        x = np.asarray(y, dtype=np.float64)
+        x = check_floats(y).astype(np.float64)
         x = x[:, None] if x.ndim == 1 else x
         if x.ndim != 2 or x.shape[1] != self.channels or not np.isfinite(x).all():
             raise AudioError(f"samples of shape {np.shape(y)}: needs finite ones, (n,) or (n, {self.channels})")

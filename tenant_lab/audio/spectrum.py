@@ -19,6 +19,7 @@ from scipy.fft import rfft
 from ..core.checks import check_number
 from ..core.errors import AudioError, ParameterError
 from .filters import bins, chroma_filters, hann, mel_filters
+from .io import check_floats
 
 # %% ../../nbs/20_audio/10_spectrum.ipynb #8f898f4d
 @dataclass(frozen=True)
@@ -86,11 +87,9 @@ def check_samples(y: Any, least: int = 2) -> np.ndarray:
     AudioError
         Not one dimension, too few samples, samples that are not finite, or whole numbers (which have no known full scale).
     """
-    x = np.asarray(y)
+    x = check_floats(y)
     if x.ndim != 1:
         raise AudioError(f"samples of shape {x.shape}: needs one dimension; mix down with audio.io.to_mono")
-    if x.dtype.kind != "f":
-        raise AudioError(f"samples of type {x.dtype}: needs floats between -1 and 1; divide whole numbers by their full scale (32 768 for int16)")
     if x.size < least:
         raise AudioError(f"{x.size} samples are no sound")
     if x.dtype != np.float32 or not x.flags.c_contiguous:

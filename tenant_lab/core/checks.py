@@ -7,6 +7,7 @@ __all__ = ['check_name', 'check_choice', 'check_number', 'check_time_zone', 'che
 
 # %% ../../nbs/00_core/04_checks.ipynb #aec0df43
 import datetime as dt
+import numbers
 import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
@@ -36,15 +37,15 @@ def check_choice(value: Any, allowed: Collection[Any], what: str) -> Any:
 
 def check_number(value: Any, what: str, minimum: float | None = None, maximum: float | None = None,
                  integer: bool = False) -> Any:
-    """`value`, if it is a finite number (a whole one, if `integer`) from `minimum` to `maximum`."""
+    """`value` as int or float, if it is a finite number (a whole one, if `integer`) from `minimum` to `maximum`; numpy's numbers are numbers."""
     kind = "a whole number" if integer else "a number"
     low, high = minimum if minimum is not None else -float("inf"), maximum if maximum is not None else float("inf")
-    number = isinstance(value, int if integer else int | float) and not isinstance(value, bool)
+    number = isinstance(value, numbers.Integral if integer else numbers.Real) and not isinstance(value, bool)
     if not number or not low <= value <= high or abs(value) == float("inf"):
         raise ParameterError(f"{what} {value!r}: needs {kind}"
                              + (f" from {minimum}" if minimum is not None else "")
                              + (f" to {maximum}" if maximum is not None else ""))
-    return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 # %% ../../nbs/00_core/04_checks.ipynb #23d5a7be
 @lru_cache(maxsize=1)

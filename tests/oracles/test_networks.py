@@ -60,16 +60,20 @@ def home(wheels, tmp_path_factory):
 def original(wheels, tmp_path_factory):
     """Runs an author's graph with an author's checkpoint, restored by TensorFlow's own reader."""
     import tensorflow.compat.v1 as tf
+    from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
     @lru_cache
     def opened(name, network):
         prefix, folder = PRETRAINED[name].checkpoints[network], tmp_path_factory.mktemp("graph")
         with zipfile.ZipFile(wheels[name]) as packed:
-            for ending in ("meta", "index", "data-00000-of-00001"):
+            for ending in ("index", "data-00000-of-00001"):
                 (folder / f"model.{ending}").write_bytes(packed.read(f"{prefix}.{ending}"))
+            kept = MetaGraphDef.FromString(packed.read(f"{prefix}.meta"))
+        for node in kept.graph_def.node:  # shapes that TensorFlow 1 noted for the gradients, which its successor contradicts
+            node.attr.pop("_output_shapes", None)
         graph = tf.Graph()
         with graph.as_default():
-            saver = tf.train.import_meta_graph(str(folder / "model.meta"), clear_devices=True)
+            saver = tf.train.import_meta_graph(kept, clear_devices=True)
             session = tf.Session()
             saver.restore(session, str(folder / "model"))
         switches = {op.outputs[0]: False for op in graph.get_operations() if op.type == "Placeholder" and op.outputs[0].dtype == tf.bool}  # nothing is learnt
@@ -139,24 +143,28 @@ def test_the_unets_are_the_original_graph(home, original, record_property):
 
 
 def below_10_kHz(y):
-    spectrum = np.fft.rfft(y, axis=0)
+    """Faded in and out over two frames, so that the cut does not ring."""
+    fade = np.minimum(1, np.minimum(np.arange(len(y)), np.arange(len(y))[::-1]) / (2 * FRAME))
+    spectrum = np.fft.rfft(y * (0.5 - 0.5 * np.cos(np.pi * fade))[:, None], axis=0)
     spectrum[np.fft.rfftfreq(len(y), 1 / RATE) > 10_000] = 0
     return np.fft.irfft(spectrum, len(y), axis=0)
 
 
 def test_eight_seconds_are_parted_as_by_the_original(home, original, record_property):
     """One segment, no filter, below 10 kHz (from 11 on the original is silent): where the steps that were changed change nothing, the samples are the original's.
-    A point where both estimates are next to nought has a mask that rounding turns as it likes, but no energy; 1e-4 of the peak is -80 dB."""
+    The graph in the checkpoint is from before the frame of silence that Spleeter 2 puts first, so it is given here.
+    A point where both estimates are next to nought has a mask that rounding turns as it likes, but no energy; 1e-5 of the peak is -100 dB."""
     separator, worst = Separator.load(home, refine=False), 0.0
     for n in FIVE:
         y = stereo(n)
-        theirs = original("spleeter-2stems", "2stems", {"waveform": y}, ["strided_slice_13", "strided_slice_23"])
+        theirs = original("spleeter-2stems", "2stems", {"waveform": np.pad(y, ((FRAME, 0), (0, 0)))}, ["strided_slice_13", "strided_slice_23"])
         found = separator(y, RATE).parts
         for ours, other in zip((found["vocals"], found["accompaniment"]), theirs, strict=True):
-            count = min(len(ours), len(other)) - FRAME  # the original's last frames lack the ones behind them
-            worst = max(worst, float(np.abs(below_10_kHz(ours[:count]) - below_10_kHz(other[:count])).max() / np.abs(y).max()))
+            count = len(other) - 2 * FRAME  # the last frames of the original lack the ones behind them
+            worst = max(worst, float(np.abs(below_10_kHz(ours[:count] - other[FRAME: FRAME + count])).max() / np.abs(y).max()))
+        assert np.abs(theirs[1]).max() > 0.01  # instrumental music: nearly all is accompaniment
     record_property("largest difference, share of the peak", worst)
-    assert worst <= 1e-4
+    assert worst <= 1e-5
 
 
 # -- what they are good for --------------------------------------------------------------------------------------------

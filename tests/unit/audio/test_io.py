@@ -35,7 +35,7 @@ def test_each_format_gives_the_samples_back(tmp_path, ending, options, tolerance
 
 @pytest.mark.parametrize("name, content, said", [
     ("empty.wav", b"", "is empty"), ("text.mp3", b"this is no sound", "no sound that can be read"), ("zeros.flac", bytes(5000), "no sound that can be read"),
-    ("page.ogg", b"OggS" + bytes(300), "no sound that can be read"), ("head.wav", b"RIFF\x00\x00\x00\x00WAVE", "no sound that can be read"),
+    ("page.ogg", b"OggS" + bytes(300), "its last page is missing"), ("head.wav", b"RIFF\x00\x00\x00\x00WAVE", "no sound that can be read"),
     ("picture.wav", b"\x89PNG\r\n\x1a\n" + bytes(100), "no sound that can be read")])
 def test_what_is_no_sound_is_said(tmp_path, monkeypatch, name, content, said):
     monkeypatch.setenv("PATH", "")  # no ffmpeg
@@ -51,14 +51,13 @@ def test_no_file(tmp_path, path, said):
         read_audio(tmp_path / path)
 
 
-@pytest.mark.parametrize("ending", ["wav", "flac", "aiff"])
-@pytest.mark.parametrize("share", [0.9, 0.5, 0.1])
+@pytest.mark.parametrize("ending", ["wav", "flac", "aiff", "au", "w64", "caf", "ogg"])
+@pytest.mark.parametrize("share", [0.999, 0.5, 0.1])
 def test_a_truncated_file_is_said(tmp_path, ending, share):
+    """Whether ffmpeg is there or not: it would read what is left."""
     path = wav(tmp_path / f"a.{ending}", np.random.default_rng(0).uniform(-0.5, 0.5, 5 * SR).astype("f4"))
+    assert read_audio(path)[0].size == 5 * SR
     os.truncate(path, int(path.stat().st_size * share))
-    if ending == "aiff":  # libsndfile corrects the length, and the header has no second word on it
-        assert read_audio(path)[0].size == pytest.approx(5 * SR * share, rel=0.01)
-        return
     with pytest.raises(AudioError, match="is cut off|cannot be read beyond"):
         read_audio(path)
 
@@ -68,9 +67,8 @@ def test_a_track_of_real_music_and_one_that_lost_its_end(tmp_path):
     assert rate == SR and 25 < y.size / SR < 40 and 0.1 < np.abs(y).max() <= 1.1
     cut = tmp_path / "cut.opus"
     cut.write_bytes(tracks()[0].read_bytes()[: tracks()[0].stat().st_size // 2])
-    short = read_audio(cut)[0]  # an Ogg stream has no length of its own: what is there is a whole shorter sound
-    assert short.size < 0.7 * y.size
-    assert np.abs(short[:SR] - y[:SR]).max() < 1e-6
+    with pytest.raises(AudioError, match="its last page is missing"):
+        read_audio(cut)
 
 
 def test_one_sample_is_no_sound_and_two_are(tmp_path):
@@ -151,3 +149,15 @@ def test_mixing_down():
     assert to_mono([[0.0, 1.0, 0.5]]).tolist() == [0.5]
     with pytest.raises(ParameterError, match="shape"):
         to_mono(1.0)
+
+
+@pytest.mark.parametrize("change", [lambda y: to_mono(y), lambda y: resample(y, 22_050, 8_000), lambda y: resample(y, 8_000, 8_000)])
+def test_whole_numbers_have_no_full_scale(change):
+    with pytest.raises(AudioError, match="int16: needs floats .* full scale"):
+        change(np.ones(3000, np.int16))
+
+
+@pytest.mark.parametrize("sr, target, y", [(0, 8000, TONE), (8000.0, 16_000, TONE), (8000, "16000", TONE), (8000, 10**9, TONE), (8000, 16_000, TONE.reshape(-1, 1, 1)), (8000, 16_000, 1.0)])
+def test_what_cannot_be_resampled(sr, target, y):
+    with pytest.raises(ParameterError, match="rate|target|shape"):
+        resample(y, sr, target)

@@ -4,6 +4,7 @@ import datetime as dt
 import math
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -51,9 +52,11 @@ def test_choice():
 
 
 @pytest.mark.parametrize(("value", "options"), [(1, {}), (-2.5, {}), (0, {"minimum": 0}), (1, {"maximum": 1}),
-                                                (5, {"integer": True, "minimum": 5, "maximum": 5}), (10**400, {"integer": True})])
+                                                (5, {"integer": True, "minimum": 5, "maximum": 5}), (10**400, {"integer": True}),
+                                                (np.int64(3), {"integer": True}), (np.float32(0.5), {}), (np.uint8(7), {})])
 def test_good_numbers(value, options):
-    assert check_number(value, "x", **options) == value
+    found = check_number(value, "x", **options)
+    assert found == value and type(found) in (int, float)
 
 
 @pytest.mark.parametrize(("value", "options", "message"), [
