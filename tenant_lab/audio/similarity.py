@@ -13,6 +13,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,7 +108,6 @@ class SimilarityIndex:
 
     Attributes
     ----------
-    ids : list of str
     about : dict of str to mapping
         Track -> what is known of it.
     """
@@ -115,10 +115,15 @@ class SimilarityIndex:
     def __init__(self, width: int, standardise: bool = True, expansion: int = 32):
         self.width, self.standardise = check_number(width, "width", 1, 1 << 16, integer=True), standardise
         self.expansion = check_number(expansion, "expansion", 1, 1 << 16, integer=True)
-        self.ids, self.about, self._place = list[str](), dict[str, Mapping[str, Any]](), dict[str, int]()
-        self._rows, self._used, self._lock = np.zeros((0, width), np.float32), np.zeros(0, bool), threading.Lock()
+        self.about, self._names, self._place = dict[str, Mapping[str, Any]](), list[str](), dict[str, int]()  # a row's name, a name's row
+        self._rows, self._used, self._lock = np.zeros((0, self.width), np.float32), np.zeros(0, bool), threading.RLock()
         self._graph: Any = None
         self._mean, self._scale = np.zeros(width, np.float32), np.ones(width, np.float32)
+
+    @property
+    def ids(self) -> list[str]:
+        """The tracks."""
+        return list(self._place)
 
     def __len__(self) -> int:
         return len(self._place)
@@ -158,11 +163,12 @@ class SimilarityIndex:
             rows = self._unit(x)
             self._forget([name for name in names if name in self._place])
             self._place |= {name: len(self._rows) + n for n, name in enumerate(names)}
-            self.ids += names
+            self._names += names
             self._rows, self._used = np.concatenate([self._rows, rows]), np.concatenate([self._used, np.ones(len(rows), bool)])
             self.about |= dict(zip(names, notes, strict=True))
             if self._graph is not None:
                 self._graph.add(np.arange(len(self._rows) - len(rows), len(self._rows), dtype=np.uint64), rows, threads=1)
+            self._compact()
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove tracks; `ParameterError` for one that is not there, and then none is removed."""
@@ -171,6 +177,7 @@ class SimilarityIndex:
             raise ParameterError(f"{len(unknown)} of these tracks are not in the index, such as {unknown[0]}")
         with self._lock:
             self._forget(names)
+            self._compact()
 
     def _forget(self, names: Iterable[str]) -> None:
         places = [self._place.pop(name) for name in dict.fromkeys(names)]
@@ -180,16 +187,22 @@ class SimilarityIndex:
         if self._graph is not None and places:
             self._graph.remove(np.array(places, np.uint64))
 
+    def _compact(self) -> None:
+        """Let rows go that were removed or replaced, once they are the greater part."""
+        if len(self._rows) > max(2 * len(self._place), 1000):
+            kept = np.flatnonzero(self._used)
+            self._rows, self._used, self._names, self._graph = self._rows[kept], np.ones(len(kept), bool), [self._names[n] for n in kept], None
+            self._place = {name: n for n, name in enumerate(self._names)}
+
 # %% ../../nbs/20_audio/55_similarity.ipynb #4d2ab467
 def _graph(index: SimilarityIndex) -> Any:
     from usearch.index import Index
 
     if index._graph is None:
-        with index._lock:
-            made = Index(ndim=index.width, metric="ip", dtype="f32", connectivity=16, expansion_add=128)
-            places = np.flatnonzero(index._used)
-            made.add(places.astype(np.uint64), index._rows[places], threads=1)  # built by several, one track in a hundred is never found
-            index._graph = made
+        made = Index(ndim=index.width, metric="ip", dtype="f32", connectivity=16, expansion_add=128)
+        places = np.flatnonzero(index._used)
+        made.add(places.astype(np.uint64), index._rows[places], threads=1)  # built by several, one track in a hundred is never found
+        index._graph = made
     index._graph.expansion_search = index.expansion
     return index._graph
 
@@ -211,13 +224,13 @@ def _nearest(index: SimilarityIndex, row: np.ndarray, k: int, where: Callable[[M
     if exact or (exact is None and count <= EXACT) or count <= k:
         places = np.array(sorted(fits), int) if fits is not None else np.flatnonzero(index._used)
         best, near = _among(index, row, places[~np.isin(places, list(left))] if left else places, k)
-        return Neighbours(tuple(index.ids[p] for p in best), near, True)
+        return Neighbours(tuple(index._names[p] for p in best), near, True)
     asked = k + len(left)
     while True:
         found = _graph(index).search(row, asked, threads=1)  # one query gains nothing from more
         good = [n for n, p in enumerate(found.keys.tolist()) if p not in left and (fits is None or p in fits)][:k]
         if len(good) == k or asked >= len(index):
-            return Neighbours(tuple(index.ids[int(found.keys[n])] for n in good), 1.0 - found.distances[good], False)
+            return Neighbours(tuple(index._names[int(found.keys[n])] for n in good), 1.0 - found.distances[good], False)
         asked = min(4 * asked, len(index))
 
 
@@ -237,16 +250,21 @@ def search(index: SimilarityIndex, vector: Any, k: int = 10, where: Callable[[Ma
     ParameterError
         Another shape, or an empty index.
     """
-    return _nearest(index, index._unit(vector)[0], k, where, set(), exact)
+    with index._lock:
+        rows = index._unit(vector)
+        if len(rows) != 1:
+            raise ParameterError(f"vector of shape {np.shape(vector)}: needs one, ({index.width},)")
+        return _nearest(index, rows[0], k, where, set(), exact)
 
 
 def like(index: SimilarityIndex, track: str, k: int = 10, where: Callable[[Mapping[str, Any]], bool] | None = None,
          exact: bool | None = None) -> Neighbours:
     """Tracks like one that is in the index, which itself is left out; else as `search`."""
-    if track not in index:
-        raise ParameterError(f"track {track!r} is not in the index")
-    place = index._place[track]
-    return _nearest(index, index._rows[place], k, where, {place}, exact)
+    with index._lock:
+        if track not in index:
+            raise ParameterError(f"track {track!r} is not in the index")
+        place = index._place[track]
+        return _nearest(index, index._rows[place], k, where, {place}, exact)
 
 
 def file_vector(path: str | os.PathLike[str], start: float = 0.0, seconds: float | None = None) -> np.ndarray:
@@ -261,13 +279,20 @@ def file_vector(path: str | os.PathLike[str], start: float = 0.0, seconds: float
 # %% ../../nbs/20_audio/55_similarity.ipynb #af77d664
 def save_index(index: SimilarityIndex, path: str | os.PathLike[str]) -> None:
     """Write an index to a file, arrays and JSON only; the graph is built anew when it is needed."""
-    places = [index._place[name] for name in index._place]
-    known = {"width": index.width, "standardise": index.standardise, "expansion": index.expansion, "ids": list(index._place),
-             "about": [index.about[name] for name in index._place]}
-    draft = f"{os.fspath(path)}.new"
-    with open(draft, "wb") as file:
-        np.savez(file, known=np.array(json.dumps(known)), rows=index._rows[places], mean=index._mean, scale=index._scale)
-    os.replace(draft, path)
+    with index._lock:
+        known = {"width": index.width, "standardise": index.standardise, "expansion": index.expansion, "ids": index.ids, "about": [dict(index.about[name]) for name in index.ids]}
+        rows = index._rows[list(index._place.values())]
+    try:
+        text = json.dumps(known)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"about: {error}; what is known of a track has to be text and numbers to be saved") from error
+    draft = Path(f"{os.fspath(path)}.new")
+    try:
+        with draft.open("wb") as file:
+            np.savez(file, known=np.array(text), rows=rows, mean=index._mean, scale=index._scale)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def load_index(path: str | os.PathLike[str]) -> SimilarityIndex:
@@ -275,10 +300,12 @@ def load_index(path: str | os.PathLike[str]) -> SimilarityIndex:
     try:
         with np.load(path, allow_pickle=False) as file:
             rows, mean, scale, known = file["rows"], file["mean"], file["scale"], json.loads(str(file["known"]))
-    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ParameterError(f"{os.fspath(path)} is no saved SimilarityIndex: {error}") from error
-    made = SimilarityIndex(known["width"], known["standardise"], known["expansion"])
-    made.ids, made._place = known["ids"], {name: n for n, name in enumerate(known["ids"])}
-    made.about = dict(zip(known["ids"], known["about"], strict=True))
+        made = SimilarityIndex(known["width"], known["standardise"], known["expansion"])
+        made._names, made._place = known["ids"], {name: n for n, name in enumerate(known["ids"])}
+        made.about = dict(zip(known["ids"], known["about"], strict=True))
+        if rows.shape != (len(made._place), made.width) or mean.shape != (made.width,) or scale.shape != (made.width,):
+            raise ValueError(f"{len(made._place)} tracks of {made.width} numbers, but rows of shape {rows.shape}")
+    except (AttributeError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise ParameterError(f"{os.fspath(path)} is no saved SimilarityIndex: {error!r}") from error
     made._rows, made._used, made._mean, made._scale = rows, np.ones(len(rows), bool), mean, scale
     return made

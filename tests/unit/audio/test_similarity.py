@@ -1,4 +1,6 @@
 """Neighbours are the true ones, whatever was added, replaced, removed, filtered, saved and loaded before."""
+import threading
+
 import numpy as np
 import pytest
 import soundfile as sf
@@ -138,7 +140,7 @@ def test_notes_may_come_as_an_array():
 
 def test_wrong_searches():
     index = filled(rows())
-    for ask, said in ((lambda: search(index, np.zeros(3)), "needs finite"), (lambda: search(index, np.zeros(20), 0), "k 0"), (lambda: like(index, "x"), "'x' is not in")):
+    for ask, said in ((lambda: search(index, np.zeros(3)), "needs finite"), (lambda: search(index, rows()[:2]), r"vector of shape \(2, 20\): needs one"), (lambda: search(index, np.zeros(20), 0), "k 0"), (lambda: like(index, "x"), "'x' is not in")):
         with pytest.raises(ParameterError, match=said):
             ask()
 
@@ -165,3 +167,64 @@ def test_loudness_does_not_count():
     assert loud.shape == (121,) and loud.dtype == np.float32
     spread = np.std([sound_vector(music(n, 10)) for n in range(0, 28, 3)], axis=0)
     assert np.abs((loud - quiet) / spread).mean() < 0.1 * np.abs((loud - other) / spread).mean()
+
+
+def test_the_memory_of_what_is_gone_is_given_back(kind):
+    """Ten times replaced: without it, eleven rows a track; and the nearest stay the nearest."""
+    index = filled(rows(800), expansion=200)
+    like(index, "t0")
+    for n in range(10):
+        x = rows(800, seed=n + 2)
+        index.add([f"t{n}" for n in range(800)], x)
+    index.remove([f"t{n}" for n in range(400, 800)])
+    assert len(index._rows) <= 2400 and index.ids == [f"t{n}" for n in range(400)] and len(index) == 400
+    unit = index._unit(x[:400])
+    for n in (0, 7, 399):
+        near = np.argsort(-(unit @ unit[n]))[1:6]
+        assert like(index, f"t{n}", 5).ids == tuple(f"t{k}" for k in near)
+    index.remove(index.ids)
+    assert index.ids == [] and len(index) == 0
+
+
+def test_searches_while_tracks_come_and_go(kind):
+    """Each answer is of one moment: of tracks that were there, sorted, none twice."""
+    index, x, failed = filled(rows(400)), rows(400, seed=5), []
+    stop = threading.Event()
+
+    def ask():
+        try:
+            while not stop.is_set():
+                found = like(index, "t0", 5)
+                assert len(set(found.ids)) == 5 and (np.diff(found.similarity) <= 1e-6).all() and "t0" not in found.ids
+        except BaseException as error:  # a thread's error is shown by nobody
+            failed.append(error)
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for n in range(60):
+        index.add([f"u{k}" for k in range(n, n + 300)], x[:300])
+        index.remove([f"u{k}" for k in range(n, n + 299)])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failed, failed[0]
+
+
+@pytest.mark.parametrize("about", [{"genre": np.float32(1)}, {"tags": {"a"}}])
+def test_what_cannot_be_saved_leaves_the_saved(tmp_path, about):
+    save_index(filled(rows(5)), tmp_path / "i.npz")
+    before = (tmp_path / "i.npz").read_bytes()
+    with pytest.raises(ParameterError, match="about: .*text and numbers"):
+        save_index(filled(rows(5), [about] * 5), tmp_path / "i.npz")
+    assert (tmp_path / "i.npz").read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["i.npz"]
+
+
+@pytest.mark.parametrize("change", [
+    {"known": np.array("{}")}, {"known": np.array("[]")}, {"known": np.array("no json")}, {"rows": rows(4)}, {"rows": rows(5, 19)}, {"mean": np.zeros(3)}, {"rows": None}])
+def test_a_file_that_is_no_index(tmp_path, change):
+    save_index(filled(rows(5)), tmp_path / "i.npz")
+    with np.load(tmp_path / "i.npz") as file:
+        content = {**file, **change}
+    np.savez(tmp_path / "i.npz", **{name: value for name, value in content.items() if value is not None})
+    with pytest.raises(ParameterError, match="i.npz is no saved SimilarityIndex"):
+        load_index(tmp_path / "i.npz")
