@@ -7,14 +7,15 @@ __all__ = ['NO_FEATURES', 'feature_matrix', 'GenreClassifier', 'save_classifier'
            'evaluate']
 
 # %% ../../nbs/20_audio/50_genres.ipynb #06f0ccc3
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.arrays import save_arrays, saved_arrays
 from ..core.checks import check_number
 from ..core.errors import NotFittedError, ParameterError
 from ..core.results import ACCENT, NotedResult, figure, format_number
@@ -28,6 +29,21 @@ if TYPE_CHECKING:
 NO_FEATURES = ("file", "size", "modified", "error")
 
 
+def _numbers(column: Any) -> np.ndarray | None:
+    """A column as floats, missing ones as not a number; None where it holds something else."""
+    x = np.asarray(column)
+    if x.dtype.kind in "iuf":
+        return x.astype(float)
+    if x.dtype.kind != "O":
+        return None
+    there = np.array([value is not None and type(value).__name__ not in ("NAType", "NaTType") for value in x], bool)
+    if not there.any() or not all(isinstance(value, Real) and not isinstance(value, bool) for value in x[there]):
+        return None
+    found = np.full(x.shape, np.nan)
+    found[there] = x[there].astype(float)
+    return found
+
+
 def feature_matrix(rows: Any, names: Sequence[str] | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Numbers of a table or an array, shape (n, d), and their names; with `names`, those columns in that order.
 
@@ -37,11 +53,11 @@ def feature_matrix(rows: Any, names: Sequence[str] | None = None) -> tuple[np.nd
         No rows, no numeric columns, or columns of `names` that are missing.
     """
     if hasattr(rows, "columns"):
-        known = tuple(c for c in rows.columns if c not in NO_FEATURES and np.issubdtype(np.asarray(rows[c]).dtype, np.number))
-        if missing := [name for name in names or () if name not in known]:
+        found = {c: numbers for c in rows.columns if c not in NO_FEATURES and (numbers := _numbers(rows[c])) is not None}
+        if missing := [name for name in names or () if name not in found]:
             raise ParameterError(f"the table lacks {len(missing)} of the {len(names or ())} features that the classifier was fitted on, such as {missing[0]}")
-        known = tuple(names) if names is not None else known
-        x = np.column_stack([np.asarray(rows[c], float) for c in known]) if known else np.empty((len(rows), 0))
+        known = tuple(names) if names is not None else tuple(found)
+        x = np.column_stack([found[c] for c in known]) if known else np.empty((len(rows), 0))
     else:
         x = np.array(rows, float, ndmin=2)
         known = tuple(f"x{n}" for n in range(x.shape[1]))
@@ -204,23 +220,15 @@ def save_classifier(model: GenreClassifier, path: str | os.PathLike[str]) -> Non
         raise NotFittedError("this GenreClassifier was not fitted; there is nothing to save")
     known = {"parameters": {name: getattr(model, name) for name in ("alpha", "gamma", "clip", "random_state")}, "classes": model.classes_.tolist(),
              "features": model.feature_names_, "weights": model.weights_.tolist()}
-    draft = f"{os.fspath(path)}.new"
-    with open(draft, "wb") as file:
-        np.savez_compressed(file, known=np.array(json.dumps(known)), **vars(model._model))
-    os.replace(draft, path)
+    save_arrays(path, known, vars(model._model))
 
 
 def load_classifier(path: str | os.PathLike[str]) -> GenreClassifier:
     """A classifier from `save_classifier`."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        known = json.loads(str(arrays.pop("known")))
+    with saved_arrays(path, "GenreClassifier") as (known, arrays):
         model = GenreClassifier(**known["parameters"])
         model.classes_, model.feature_names_ = np.array(known["classes"]), tuple(known["features"])
         model.weights_, model._model = np.array(known["weights"]), _Fit(**arrays)
-    except (EOFError, KeyError, TypeError, ValueError) as error:
-        raise ParameterError(f"{os.fspath(path)} is no saved GenreClassifier: {error}") from error
     return model
 
 # %% ../../nbs/20_audio/50_genres.ipynb #6a2fda7f

@@ -6,15 +6,14 @@
 __all__ = ['LIVE_FEATURES', 'Waiting', 'LiveDelta', 'LiveEstimates', 'FrameStream', 'LiveFeatures']
 
 # %% ../../nbs/20_audio/40_live.ipynb #70f1c9b2
-import json
 import os
-import zipfile
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from ..core.arrays import save_arrays, saved_arrays
 from ..core.checks import check_number
 from ..core.errors import AudioError, ParameterError
 from .features import FRAME_FEATURES, SPECTRAL_OF, by_frame, check_features, delta
@@ -254,30 +253,22 @@ class LiveFeatures(FrameStream):
             "waiting": wait.space[:, wait.first: wait.filled], "flux": self._pass.before, "before": self._before, "rises": self._rises,
             "pulse": self._pulse, "pitches": self._pitches, **{f"delta {k}": v.rows for k, v in self._deltas.items()},
             **({f"meter {k}": v for k, v in self._meter.state().items()} if self._meter is not None else {})}
-        draft = f"{os.fspath(path)}.new"
-        with open(draft, "wb") as file:
-            np.savez(file, known=np.array(json.dumps(known)), **arrays)
-        os.replace(draft, path)
+        save_arrays(path, known, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "LiveFeatures":
-        """A stream as it was when it was saved."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-            known = json.loads(str(arrays.pop("known")))
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise AudioError(f"{os.fspath(path)} is no saved stream: {error}") from error
-        made = cls(known["settings"]["sr"], known["features"], FrameSettings(**known["settings"]), known["memory"])
-        made._ended, made.samples, made.given = known["ended"], known["samples"], known["given"]
-        wait = made._waiting
-        wait.filled = 0
-        wait.add(arrays["waiting"][0], sound=False)
-        wait.space[1, : wait.filled], wait.negative = arrays["waiting"][1], known["negative"]
-        made._pass.before, made._before, made._rises = arrays["flux"], arrays["before"], arrays["rises"]
-        made._pulse, made._pitches = arrays["pulse"], arrays["pitches"]
-        for name, one in made._deltas.items():
-            one.rows, one.given = arrays[f"delta {name}"], known["deltas"][name]
-        if made._meter is not None:
-            made._meter.restore({name.removeprefix("meter "): array for name, array in arrays.items() if name.startswith("meter ")})
+        """A stream as it was when it was saved; ParameterError where the file holds none."""
+        with saved_arrays(path, "stream") as (known, arrays):
+            made = cls(known["settings"]["sr"], known["features"], FrameSettings(**known["settings"]), known["memory"])
+            made._ended, made.samples, made.given = known["ended"], known["samples"], known["given"]
+            wait = made._waiting
+            wait.filled = 0
+            wait.add(arrays["waiting"][0], sound=False)
+            wait.space[1, : wait.filled], wait.negative = arrays["waiting"][1], known["negative"]
+            made._pass.before, made._before, made._rises = arrays["flux"], arrays["before"], arrays["rises"]
+            made._pulse, made._pitches = arrays["pulse"], arrays["pitches"]
+            for name, one in made._deltas.items():
+                one.rows, one.given = arrays[f"delta {name}"], known["deltas"][name]
+            if made._meter is not None:
+                made._meter.restore({name.removeprefix("meter "): array for name, array in arrays.items() if name.startswith("meter ")})
         return made

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..core.checks import check_number
-from ..core.errors import AudioError
+from ..core.errors import AudioError, ParameterError
 from .io import check_floats
 
 # %% ../../nbs/20_audio/25_loudness.ipynb #ef9bd8d0
@@ -120,7 +120,10 @@ class LoudnessMeter:
                 "peak": np.array(self._peak), "samples": np.array(self._samples)}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from a `state` of a meter with the same rate and channels."""
+        """Go on from a `state` of a meter with the same rate and channels; ParameterError where it is of another."""
+        given, own = ({name: (np.ndim(array), np.shape(array)[1:]) for name, array in one.items()} for one in (state, self.state()))
+        if given != own:
+            raise ParameterError(f"state of {', '.join(name for name in {**own, **given} if own.get(name) != given.get(name))}: needs that of a meter with {self.channels} channels")
         self._state, self._part, self._tail = state["filters"], state["part"], state["tail"]
         self._steps, self._peak, self._samples = [state["steps"]], float(state["peak"]), int(state["samples"])
 

@@ -7,17 +7,15 @@ __all__ = ['SOUND_FEATURES', 'EXACT', 'sound_vector', 'Neighbours', 'SimilarityI
            'save_index', 'load_index']
 
 # %% ../../nbs/20_audio/55_similarity.ipynb #dea85979
-import json
 import os
 import threading
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.arrays import save_arrays, saved_arrays
 from ..core.checks import check_number
 from ..core.errors import ParameterError
 from ..core.results import ACCENT, Result, figure
@@ -113,12 +111,11 @@ class SimilarityIndex:
     """
 
     def __init__(self, width: int, standardise: bool = True, expansion: int = 32):
-        self.width, self.standardise = check_number(width, "width", 1, 1 << 16, integer=True), standardise
-        self.expansion = check_number(expansion, "expansion", 1, 1 << 16, integer=True)
+        self.width, self.expansion = (check_number(n, what, 1, 1 << 16, integer=True) for what, n in (("width", width), ("expansion", expansion)))
+        self.standardise, self._mean, self._scale = standardise, np.zeros(self.width, np.float32), np.ones(self.width, np.float32)
         self.about, self._names, self._place = dict[str, Mapping[str, Any]](), list[str](), dict[str, int]()  # a row's name, a name's row
         self._rows, self._used, self._lock = np.zeros((0, self.width), np.float32), np.zeros(0, bool), threading.RLock()
         self._graph: Any = None
-        self._mean, self._scale = np.zeros(width, np.float32), np.ones(width, np.float32)
 
     @property
     def ids(self) -> list[str]:
@@ -168,7 +165,7 @@ class SimilarityIndex:
             self.about |= dict(zip(names, notes, strict=True))
             if self._graph is not None:
                 self._graph.add(np.arange(len(self._rows) - len(rows), len(self._rows), dtype=np.uint64), rows, threads=1)
-            self._compact()
+            _compact(self)
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove tracks; `ParameterError` for one that is not there, and then none is removed."""
@@ -177,7 +174,7 @@ class SimilarityIndex:
             raise ParameterError(f"{len(unknown)} of these tracks are not in the index, such as {unknown[0]}")
         with self._lock:
             self._forget(names)
-            self._compact()
+            _compact(self)
 
     def _forget(self, names: Iterable[str]) -> None:
         places = [self._place.pop(name) for name in dict.fromkeys(names)]
@@ -187,14 +184,16 @@ class SimilarityIndex:
         if self._graph is not None and places:
             self._graph.remove(np.array(places, np.uint64))
 
-    def _compact(self) -> None:
-        """Let rows go that were removed or replaced, once they are the greater part."""
-        if len(self._rows) > max(2 * len(self._place), 1000):
-            kept = np.flatnonzero(self._used)
-            self._rows, self._used, self._names, self._graph = self._rows[kept], np.ones(len(kept), bool), [self._names[n] for n in kept], None
-            self._place = {name: n for n, name in enumerate(self._names)}
 
 # %% ../../nbs/20_audio/55_similarity.ipynb #4d2ab467
+def _compact(index: SimilarityIndex) -> None:
+    """Let rows go that were removed or replaced, once they are the greater part."""
+    if len(index._rows) > max(2 * len(index), 1000):
+        kept = np.flatnonzero(index._used)
+        index._rows, index._used, index._names, index._graph = index._rows[kept], np.ones(len(kept), bool), [index._names[n] for n in kept], None
+        index._place = {name: n for n, name in enumerate(index._names)}
+
+
 def _graph(index: SimilarityIndex) -> Any:
     from usearch.index import Index
 
@@ -282,30 +281,17 @@ def save_index(index: SimilarityIndex, path: str | os.PathLike[str]) -> None:
     with index._lock:
         known = {"width": index.width, "standardise": index.standardise, "expansion": index.expansion, "ids": index.ids, "about": [dict(index.about[name]) for name in index.ids]}
         rows = index._rows[list(index._place.values())]
-    try:
-        text = json.dumps(known)
-    except (TypeError, ValueError) as error:
-        raise ParameterError(f"about: {error}; what is known of a track has to be text and numbers to be saved") from error
-    draft = Path(f"{os.fspath(path)}.new")
-    try:
-        with draft.open("wb") as file:
-            np.savez(file, known=np.array(text), rows=rows, mean=index._mean, scale=index._scale)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    save_arrays(path, known, {"rows": rows, "mean": index._mean, "scale": index._scale})
 
 
 def load_index(path: str | os.PathLike[str]) -> SimilarityIndex:
     """An index from `save_index`."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            rows, mean, scale, known = file["rows"], file["mean"], file["scale"], json.loads(str(file["known"]))
+    with saved_arrays(path, "SimilarityIndex") as (known, arrays):
         made = SimilarityIndex(known["width"], known["standardise"], known["expansion"])
         made._names, made._place = known["ids"], {name: n for n, name in enumerate(known["ids"])}
         made.about = dict(zip(known["ids"], known["about"], strict=True))
-        if rows.shape != (len(made._place), made.width) or mean.shape != (made.width,) or scale.shape != (made.width,):
-            raise ValueError(f"{len(made._place)} tracks of {made.width} numbers, but rows of shape {rows.shape}")
-    except (AttributeError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise ParameterError(f"{os.fspath(path)} is no saved SimilarityIndex: {error!r}") from error
-    made._rows, made._used, made._mean, made._scale = rows, np.ones(len(rows), bool), mean, scale
+        made._rows, made._mean, made._scale = arrays["rows"], arrays["mean"], arrays["scale"]
+        made._used = np.ones(len(made._rows), bool)
+        if made._rows.shape != (len(made._place), made.width) or not made._mean.shape == made._scale.shape == (made.width,):
+            raise ValueError(f"{len(made._place)} tracks of {made.width} numbers, but rows of shape {made._rows.shape}")
     return made

@@ -8,6 +8,7 @@ from sound_kit import SR, clicks, made, music
 from tenant_lab.audio.features import FRAME_FEATURES, TRACK_FEATURES, delta, extract
 from tenant_lab.audio.live import LiveDelta, LiveFeatures
 from tenant_lab.audio.spectrum import FrameSettings
+from tenant_lab.core.arrays import save_arrays, saved_arrays
 from tenant_lab.core.errors import AudioError, ParameterError
 
 ALL = FRAME_FEATURES + TRACK_FEATURES
@@ -90,11 +91,17 @@ def test_the_state_does_not_grow_with_what_was_heard(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut off"])
 def test_what_is_no_state_is_said(tmp_path, content):
     (tmp_path / "x.npz").write_bytes(content)
-    with pytest.raises(AudioError, match="is no saved stream"):
+    with pytest.raises(ParameterError, match="is no saved stream"):
         LiveFeatures.load(tmp_path / "x.npz")
     np.savez(tmp_path / "y.npz", a=np.zeros(3))
-    with pytest.raises(AudioError, match="is no saved stream"):
+    with pytest.raises(ParameterError, match="is no saved stream"):
         LiveFeatures.load(tmp_path / "y.npz")
+    with saved_arrays(_saved(LiveFeatures(SR, ["mfcc", "mfcc_delta", "loudness"]), tmp_path / "z.npz"), "stream") as (facts, arrays):
+        pass
+    for name in (*arrays, "features", "samples", "memory"):
+        save_arrays(tmp_path / "z.npz", {k: v for k, v in facts.items() if k != name}, {k: v for k, v in arrays.items() if k != name})
+        with pytest.raises(ParameterError, match="no saved stream|state of"):
+            LiveFeatures.load(tmp_path / "z.npz")
 
 
 def test_a_frame_is_given_half_a_window_after_its_middle():

@@ -250,7 +250,7 @@ def test_groups_stay_whole():
     assert named.error_["valence"] > 0.8 * rating.std()
 
 
-@pytest.mark.parametrize("level", [0.5, 0.8, 0.9])
+@pytest.mark.parametrize("level", [0.6, 0.9])
 def test_intervals_cover(level):
     """Fifty draws of 40 tracks. CV+ in theory holds 2 · level - 1 and in practice near `level` (Barber et al. 2021); one fresh rating a draw is a coin of that chance,
     and fewer hits than 1 in 10 000 coins of `level` would have is a defect. The share of 200 fresh ratings is, as in split conformal prediction, a Beta of deviation
@@ -265,6 +265,17 @@ def test_intervals_cover(level):
     for axis in WORDS:
         assert hits[axis] >= binom.ppf(1e-4, 50, level)
         assert abs(np.mean(shares[axis]) - level) <= 4 * np.sqrt(level * (1 - level) / 42 / 50) + 0.04
+
+
+def test_intervals_are_of_errors_on_tracks_that_were_not_learnt_from():
+    """Sixty figures and forty tracks: what was learnt is off by far less than what is new. Barber et al. 2021, theorem 4, for five folds of eight: at least
+    1 - 2 α - 2 (1 - 1/5) / (8 + 1), 0.62 for an α of 0.1. Errors on the tracks that were learnt from would cover less than half; ten draws."""
+    shares = []
+    for seed in range(10):
+        x, valence, arousal = rated(seed, rows=140, d=60)
+        found = MoodModel(folds=5).fit(x[:40], valence[:40], arousal[:40]).predict(x[40:])
+        shares.append(((found["valence_low"] <= valence[40:]) & (valence[40:] <= found["valence_high"])).mean())
+    assert np.mean(shares) >= 0.62
 
 
 @pytest.mark.parametrize("rows, level", [(12, 0.99), (20, 0.999), (18, 0.95)])

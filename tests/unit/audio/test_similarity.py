@@ -214,13 +214,14 @@ def test_searches_while_tracks_come_and_go(kind):
 def test_what_cannot_be_saved_leaves_the_saved(tmp_path, about):
     save_index(filled(rows(5)), tmp_path / "i.npz")
     before = (tmp_path / "i.npz").read_bytes()
-    with pytest.raises(ParameterError, match="about: .*text and numbers"):
+    with pytest.raises(ParameterError, match="i.npz cannot be saved: .*not JSON serializable"):
         save_index(filled(rows(5), [about] * 5), tmp_path / "i.npz")
     assert (tmp_path / "i.npz").read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["i.npz"]
 
 
 @pytest.mark.parametrize("change", [
-    {"known": np.array("{}")}, {"known": np.array("[]")}, {"known": np.array("no json")}, {"rows": rows(4)}, {"rows": rows(5, 19)}, {"mean": np.zeros(3)}, {"rows": None}])
+    {"facts": np.array("{}")}, {"facts": np.array("[]")}, {"facts": np.array("no json")}, {"array rows": rows(4)}, {"array rows": rows(5, 19)}, {"array mean": np.zeros(3)},
+    {"array rows": None}])
 def test_a_file_that_is_no_index(tmp_path, change):
     save_index(filled(rows(5)), tmp_path / "i.npz")
     with np.load(tmp_path / "i.npz") as file:
