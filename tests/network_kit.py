@@ -34,7 +34,8 @@ def drawn(rng: np.random.Generator, kernels: dict[str, tuple[int, ...]], norms: 
 
 def normalised(x: np.ndarray, weights: dict[str, np.ndarray], n: int) -> np.ndarray:
     """Batch normalisation when nothing is learnt; both authors leave TensorFlow's epsilon of 0.001."""
-    gamma, beta, mean, variance = (weights[f"{named('batch_normalization', n)}/{part}"].astype(float) for part in ("gamma", "beta", "moving_mean", "moving_variance"))
+    gamma, beta, mean, variance = (weights[f"{named('batch_normalization', n)}/{part}"].astype(float) for part in ("gamma", "beta", "moving_mean",
+        "moving_variance"))
     return gamma * (x - mean) / np.sqrt(variance + 1e-3) + beta
 
 
@@ -99,7 +100,8 @@ def drawn_unets(seed: int = 0, filters: tuple[int, ...] = (3, 4, 5, 6, 7, 8)) ->
         for n, size in enumerate((*filters, *filters[4::-1], 1)):
             norms[named("batch_normalization", 12 * which + n)] = size
     found = drawn(np.random.default_rng(seed), kernels, norms, outputs)
-    return {name: array * np.float32(2) if "transpose" in name and name.endswith("kernel") else array for name, array in found.items()}  # a quarter of the taps meet
+    return {name: array * np.float32(2) if "transpose" in name and name.endswith("kernel") else array for name,
+        array in found.items()}  # a quarter of the taps meet
 
 
 def plain_unet(weights: dict[str, np.ndarray], x: np.ndarray, which: int) -> np.ndarray:

@@ -6,6 +6,8 @@
 __all__ = ['ENDINGS', 'file_row', 'FolderFeatures', 'extract_folder']
 
 # %% ../../nbs/20_audio/35_catalogue.ipynb #1ddfaead
+import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Collection, Iterator
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.checks import check_number
-from ..core.errors import AudioError, TenantLabError
+from ..core.errors import AudioError, ParameterError, TenantLabError
 from ..core.progress import track
 from ..core.results import ACCENT, NotedResult, figure, format_number
 from .features import check_features, extract
@@ -93,9 +95,11 @@ class FolderFeatures(NotedResult):
         return rows.loc[rows["error"].notna(), ["file", "error"]].reset_index(drop=True)
 
     def plot(self) -> "go.Figure":
-        """Centroid against loudness (or RMS), a point a track."""
+        """Centroid against loudness (or RMS), a point a track; ParameterError where the table has them not."""
         rows = self.frame()
         level = "loudness_integrated" if "loudness_integrated" in rows else "rms_mean"
+        if not {"centroid_mean", level} <= set(rows):
+            raise ParameterError(f"{self.table} has no centroid or neither loudness nor rms, which are drawn; ask extract_folder for them")
         fig = figure(f"{format_number(self.files - self.failed)} tracks: bright ones to the right, loud ones on top", hovermode="closest")
         fig.add_scatter(x=rows["centroid_mean"], y=rows[level], text=rows["file"], mode="markers", marker={"color": ACCENT})
         return fig.update_xaxes(title="mean spectral centroid, Hz").update_yaxes(title="LUFS" if level.startswith("l") else "RMS")
@@ -133,6 +137,24 @@ def _is_ours(table: Path) -> bool:
     except (OSError, pa.ArrowInvalid) as error:
         raise AudioError(f"table {table} is there and cannot be read ({error}); name another file, or remove it") from error
     raise AudioError(f"table {table} is there and was not written by extract_folder; name another file, so that it is not lost")
+
+
+@contextlib.contextmanager
+def _alone(table: Path) -> Iterator[None]:
+    """One run at a time writes a table."""
+    lock = table.with_name(f".{table.name}.lock")
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = lock.stat().st_ino == os.fstat(file.fileno()).st_ino  # not one that another run has just removed
+        except (BlockingIOError, FileNotFoundError):
+            mine = False
+        if not mine:
+            raise AudioError(f"table {table} is being written by another run; wait for its end, or name another file")
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _same(path: Path, row: dict[str, Any]) -> bool:
@@ -194,21 +216,22 @@ def extract_folder(folder: str | os.PathLike[str], table: str | os.PathLike[str]
     if not names:
         raise AudioError(f"{root} has no sound files; known endings are {' '.join(ENDINGS)}")
     log, label = target.with_name(target.name + ".log"), json.dumps({"features": asked, **asdict(settings)}, sort_keys=True)
-    _is_ours(target)
-    rows = {row["file"]: row for row in _finished(log, target, label)} if resume else {}
-    rows = {name: rows[name] for name in names if name in rows and rows[name]["error"] is None and _same(root / name, rows[name])}
-    missing = [name for name in names if name not in rows]
-    reused, parts = len(rows), [missing[n: n + 8] for n in range(0, len(missing), 8)]
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = log.with_name(log.name + ".new")  # what was done before is never lost
-    draft.write_text("\n".join([label, *map(json.dumps, rows.values()), ""]), encoding="utf-8")
-    os.replace(draft, log)
-    with log.open("a", encoding="utf-8") as file:
-        work = Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(_rows)(str(root), part, asked, settings) for part in parts)
-        for made in track(work, "files", len(parts)):
-            rows |= {row["file"]: row for row in made}
-            file.writelines(json.dumps(row) + "\n" for row in made)
-            file.flush()
-    _write(target, [rows[name] for name in names], label)
-    log.unlink()
+    with _alone(target):
+        _is_ours(target)
+        rows = {row["file"]: row for row in _finished(log, target, label)} if resume else {}
+        rows = {name: rows[name] for name in names if name in rows and rows[name]["error"] is None and _same(root / name, rows[name])}
+        missing = [name for name in names if name not in rows]
+        reused, parts = len(rows), [missing[n: n + 8] for n in range(0, len(missing), 8)]
+        draft = log.with_name(log.name + ".new")  # what was done before is never lost
+        draft.write_text("\n".join([label, *map(json.dumps, rows.values()), ""]), encoding="utf-8")
+        os.replace(draft, log)
+        with log.open("a", encoding="utf-8") as file:
+            work = Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(_rows)(str(root), part, asked, settings) for part in parts)
+            for made in track(work, "files", len(parts)):
+                rows |= {row["file"]: row for row in made}
+                file.writelines(json.dumps(row) + "\n" for row in made)
+                file.flush()
+        _write(target, [rows[name] for name in names], label)
+        log.unlink()
     return FolderFeatures(target, len(names), sum(row["error"] is not None for row in rows.values()), reused, notes)

@@ -20,7 +20,7 @@ from ..core.results import NotedResult, figure, format_number
 from .filters import dct_matrix, power_to_db
 from .loudness import Loudness, loudness
 from .rhythm import beats, onset_strength, tempo
-from .spectrum import FrameSettings, by_largest, check_samples, product, spectral_features, zero_crossing_rate
+from .spectrum import FrameSettings, by_largest, check_samples, contrast_bands, product, spectral_features, zero_crossing_rate
 from .tonal import Key, key, tonnetz
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def delta(rows: np.ndarray, order: int = 1) -> np.ndarray:
     """
     from scipy.signal import savgol_filter
 
-    return savgol_filter(rows, 9, order, deriv=order, axis=0, mode="interp" if len(rows) >= 9 else "nearest").astype(rows.dtype)
+    x = np.asarray(rows)
+    x = x if x.dtype.kind == "f" else x.astype(float)
+    return savgol_filter(x, 9, order, deriv=order, axis=0, mode="interp" if len(x) >= 9 else "nearest").astype(x.dtype)
 
 # %% ../../nbs/20_audio/30_features.ipynb #37da3c6b
 @dataclass(frozen=True)
@@ -122,13 +124,18 @@ class TrackFeatures(NotedResult):
 # %% ../../nbs/20_audio/30_features.ipynb #2e4c6b5b
 def check_features(features: Collection[str] | None, settings: FrameSettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of what is to be made, and notes on what is left out; raises `ParameterError` for a name that is none."""
-    if isinstance(features, str) or (features is not None and not features):
+    if features is None:
+        try:
+            contrast_bands(settings.sr, settings.n_fft)
+        except ParameterError as error:
+            return tuple(f for f in FEATURES if f != "contrast"), (f"contrast left out: {error}",)
+        return FEATURES, ()
+    asked = (features,) if isinstance(features, str) else tuple(features)
+    if isinstance(features, str) or not asked:
         raise ParameterError(f"features {features!r}: needs a list of names, such as ['mfcc', 'tempo']")
-    for name in features or ():
+    for name in asked:
         check_choice(name, FEATURES, "feature")
-    if features is None and settings.sr <= 12_800:
-        return tuple(f for f in FEATURES if f != "contrast"), (f"contrast left out: {settings.sr} samples a second do not reach its seventh octave",)
-    return tuple(features) if features is not None else FEATURES, ()
+    return asked, ()
 
 
 def extract(y: Any, sr: int, features: Collection[str] | None = None, settings: FrameSettings | None = None) -> TrackFeatures:
@@ -168,7 +175,10 @@ def extract(y: Any, sr: int, features: Collection[str] | None = None, settings: 
         found["tempo"] = tempo(envelope, sr, settings.hop_length)
         found["beats"] = beats(envelope, found["tempo"], sr, settings.hop_length)
     found |= {"key": key(made["chroma"])} if "key" in asked else {}
-    found |= {"loudness": loudness(samples, sr)} if "loudness" in asked and sr >= 8000 else {}
+    if "loudness" in asked and (features is not None or sr >= 8000):
+        found["loudness"] = loudness(samples, sr)  # refuses a rate below
+    elif "loudness" in asked:
+        notes += (f"loudness left out: it needs 8000 samples a second, {sr} are given",)
     return TrackFeatures(settings, samples.size / sr, {name: made[name].T for name in FRAME_FEATURES if name in asked}, notes=notes, **found)
 
 

@@ -55,14 +55,14 @@ def feature_matrix(rows: Any, names: Sequence[str] | None = None) -> tuple[np.nd
     if hasattr(rows, "columns"):
         found = {c: numbers for c in rows.columns if c not in NO_FEATURES and (numbers := _numbers(rows[c])) is not None}
         if missing := [name for name in names or () if name not in found]:
-            raise ParameterError(f"the table lacks {len(missing)} of the {len(names or ())} features that the classifier was fitted on, such as {missing[0]}")
+            raise ParameterError(f"the table lacks {len(missing)} of the {len(names or ())} features that the model was fitted on, such as {missing[0]}")
         known = tuple(names) if names is not None else tuple(found)
         x = np.column_stack([found[c] for c in known]) if known else np.empty((len(rows), 0))
     else:
         x = np.array(rows, float, ndmin=2)
         known = tuple(f"x{n}" for n in range(x.shape[1]))
         if names is not None and len(names) != x.shape[1]:
-            raise ParameterError(f"{x.shape[1]} features: the classifier was fitted on {len(names)}")
+            raise ParameterError(f"{x.shape[1]} features: the model was fitted on {len(names)}")
     if x.ndim != 2 or not x.size:
         raise ParameterError(f"features of shape {x.shape}: needs at least one row and one numeric column")
     return np.where(np.isfinite(x), x, np.nan), known

@@ -44,9 +44,9 @@ def si_sdr(reference: Any, estimate: Any) -> float:
     s, found = _pair(reference, estimate)
     if s.ndim != 1:
         raise ParameterError(f"reference of shape {s.shape}: needs one channel; measure each by itself")
-    s, found = s - s.mean(), found - found.mean()
+    level, s, found = np.abs(s).max(initial=0.0), s - s.mean(), found - found.mean()
     energy = s @ s
-    if energy == 0:
+    if energy <= s.size * (1e-12 * level) ** 2:  # what rounding leaves of a constant
         raise ParameterError("the reference is silent: how much of it is in the estimate cannot be said")
     target = (found @ s / energy) * s
     return _decibel(target @ target, ((target - found) ** 2).sum())

@@ -34,6 +34,8 @@ def harmonic_mask(magnitude: np.ndarray, width: int = 31) -> np.ndarray:
     """
     from scipy.ndimage import median_filter
 
+    if check_number(width, "width", 1, integer=True) % 2 == 0:
+        raise ParameterError(f"width {width}: needs an odd number, so that the median has a middle")
     around = width // 2  # mirrored here: scipy's filter gives nonsense where an axis is shorter than the median
     tones = median_filter(np.pad(magnitude, ((around, around), (0, 0)), mode="symmetric"), size=(width, 1))[around: around + len(magnitude)]
     beats = median_filter(magnitude, size=(1, width), mode="reflect")

@@ -15,7 +15,7 @@ import narwhals as nw
 import numpy as np
 
 from ..core.checks import check_columns, check_instant, check_number
-from ..core.errors import ParameterError
+from ..core.errors import NotFittedError, ParameterError
 from ..core.frames import arrow, lazy
 from ..core.results import ACCENT, QUIET, NotedResult, figure, format_number
 
@@ -31,8 +31,8 @@ def play_counts(plays: Any, tracks: Sequence[str], since: Any, until: Any) -> np
     ----------
     plays : frame
         Any that Narwhals knows, with `track_id` and `at` (a timestamp).
-    tracks : sequence of str
-        In whose order the counts come.
+    tracks : sequence
+        Ids, in whose order the counts come; 7 and "7" are one.
     since, until : date, datetime or ISO 8601 text
         A day means its end.
 
@@ -50,8 +50,8 @@ def play_counts(plays: Any, tracks: Sequence[str], since: Any, until: Any) -> np
     low, high = (moment if zone else moment.replace(tzinfo=None) for moment in (first, last))
     kept = table.filter((nw.col("at") >= nw.lit(low)) & (nw.col("at") < nw.lit(high)))
     found = kept.group_by("track_id").agg(nw.len().alias("n")).collect("pyarrow")
-    counts = dict(zip(found["track_id"].to_list(), found["n"].to_list(), strict=True))
-    return np.array([counts.get(track, 0) for track in tracks], np.int64)
+    counts = {str(track): n for track, n in zip(found["track_id"].to_list(), found["n"].to_list(), strict=True)}
+    return np.array([counts.get(str(track), 0) for track in tracks], np.int64)
 
 # %% ../../nbs/20_audio/65_popularity.ipynb #79a2e347
 def artist_means(artists: np.ndarray, values: np.ndarray, asked: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
@@ -100,8 +100,17 @@ class PopularityModel:
         self.sound = tuple(sound)
 
     def fit(self, tracks: Mapping[str, np.ndarray], plays: np.ndarray) -> "PopularityModel":
-        """Learn from known tracks (see `track_columns`) and their numbers of plays."""
-        y = np.log1p(plays.astype(float))
+        """Learn from known tracks (see `track_columns`) and their numbers of plays.
+
+        Raises
+        ------
+        ParameterError
+            Not one number of plays, 0 or more, for each track, or fewer than two tracks.
+        """
+        count = np.asarray(plays, float)
+        if count.shape != tracks["artist_id"].shape or count.size < 2 or not (np.isfinite(count) & (count >= 0)).all():
+            raise ParameterError(f"plays of shape {count.shape}: needs a number, 0 or more, for each of the {len(tracks['artist_id'])} tracks, of which two or more")
+        y = np.log1p(count)
         self._known = tracks["artist_id"], y
         x = self._sound(tracks, fit=True)
         self._genres = np.unique(tracks["genre"])
@@ -125,6 +134,8 @@ class PopularityModel:
 
     def predict(self, tracks: Mapping[str, np.ndarray]) -> np.ndarray:
         """log(1 + plays) of tracks that were not learnt from."""
+        if not hasattr(self, "_weights"):
+            raise NotFittedError("this PopularityModel was not fitted; call fit(tracks, plays) first")
         return self._mean + (self._design(tracks, self._sound(tracks), None) - self._centre) @ self._weights
 
     def _sound(self, tracks: Mapping[str, np.ndarray], fit: bool = False) -> np.ndarray:

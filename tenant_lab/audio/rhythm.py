@@ -65,6 +65,8 @@ def tempo(envelope: np.ndarray, sr: int, hop_length: int, start_bpm: float = 120
     """
     if start_bpm <= 0:
         raise ParameterError(f"start_bpm {start_bpm}: needs a number above 0")
+    if envelope.ndim != 1 or not np.isfinite(envelope).all():
+        raise ParameterError(f"envelope of shape {envelope.shape}: needs finite numbers, (frames,)")
     if not envelope.any():
         return 0.0
     window = int(8.0 * sr) // hop_length

@@ -254,6 +254,15 @@ def harmonic_percussive(y: Any, sr: int) -> Stems:
     return Stems({"harmonic": harmonic, "percussive": percussive}, sr, ("parted into tones and beats, which is not voice and accompaniment",))
 
 # %% ../../nbs/20_audio/72_separate.ipynb #efac5eb6
+def _subtype(path: Path, own: str) -> str | None:
+    """The source's encoding where a file of this kind can have it, else 24 bits, else the kind's usual one."""
+    import soundfile
+
+    kind = path.suffix[1:].upper()
+    known = soundfile.available_subtypes(kind) if kind in set(soundfile.available_formats()) - {"RAW"} else {}
+    return next((name for name in (own, "PCM_24") if name in known), None)
+
+
 class Separator:
     """Parts vocals from accompaniment.
 
@@ -303,7 +312,7 @@ class Separator:
         return Stems({name: part.reshape(given.shape) for name, part in (("vocals", voice), ("accompaniment", rest))}, sr)
 
     def file(self, source: str | os.PathLike[str], vocals: str | os.PathLike[str], accompaniment: str | os.PathLike[str]) -> float:
-        """Part a sound file into two; returns the voice's share of the energy. Memory does not grow with its length.
+        """Part a sound file into two, as finely encoded as it is; returns the voice's share of the energy. Memory does not grow with its length.
 
         Raises
         ------
@@ -329,7 +338,7 @@ class Separator:
                 yield block
         drafts, energy = [path.with_name(f".{path.stem}-part{path.suffix}") for path in paths], np.zeros(2)
         try:
-            files = [soundfile.SoundFile(str(draft), "w", about.rate, about.channels) for draft in drafts]
+            files = [soundfile.SoundFile(str(draft), "w", about.rate, about.channels, _subtype(draft, about.format.split()[-1])) for draft in drafts]
             for parts in stems_of(heard(), about.rate, self._run, self.refine and about.channels == 2):
                 for file, part in zip(files, parts, strict=True):
                     file.write(part)

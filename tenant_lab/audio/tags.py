@@ -252,8 +252,8 @@ class Tagger:
         samples = check_samples(y)
         cut = windows(network_input(samples, sr), step)
         scores, embeddings = zip(*(self._run(np.ascontiguousarray(cut[n: n + 10])) for n in range(0, len(cut), 10)), strict=True)
-        seconds = len(samples) / sr
-        notes = (f"the sound has {seconds:.2f} s, the network needs 3: silence was added",) if seconds < FRAMES * HOP / RATE else ()
+        short = 1 + -(-len(samples) * RATE // sr) // HOP < FRAMES
+        notes = (f"the sound has {len(samples) / sr:.2f} s, the network needs 3: silence was added",) if short else ()
         times = np.arange(len(cut)) * step * HOP / RATE
         return Tags(self.network, TAGS_OF[self.network], times, np.concatenate(scores), np.concatenate(embeddings), notes)
 

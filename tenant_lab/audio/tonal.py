@@ -50,8 +50,8 @@ def key(chroma: np.ndarray) -> Key:
     ParameterError
         Another shape.
     """
-    if chroma.ndim != 2 or chroma.shape[1] != 12 or not len(chroma):
-        raise ParameterError(f"chroma of shape {chroma.shape}: needs (frames, 12)")
+    if chroma.ndim != 2 or chroma.shape[1] != 12 or not len(chroma) or not np.isfinite(chroma).all():
+        raise ParameterError(f"chroma of shape {chroma.shape}: needs finite numbers, (frames, 12)")
     mean = chroma.mean(axis=0, dtype=float)
     spread = mean - mean.mean()
     if not np.abs(spread).max() > 1e-9:
@@ -70,4 +70,4 @@ def tonnetz(chroma: np.ndarray) -> np.ndarray:
     angles[::2] -= 0.5
     centres = np.array([1, 1, 1, 1, 0.5, 0.5])[:, None] * np.cos(np.pi * angles)
     total = np.abs(chroma).sum(axis=1, keepdims=True)
-    return chroma / np.where(total < np.finfo(np.float32).tiny, 1, total) @ centres.T.astype(chroma.dtype)
+    return chroma / np.where(total < np.finfo(np.float32).tiny, 1, total) @ centres.T.astype(chroma.dtype if chroma.dtype.kind == "f" else float)

@@ -191,7 +191,8 @@ def test_a_voice_is_told_from_music(home, tmp_path, record_property):
         mixture = voice + music
         parts = separator(mixture, RATE).parts
         assert np.abs(parts["vocals"] + parts["accompaniment"] - mixture).max() <= 4 * U
-        figures.append((si_sdr(voice, parts["vocals"]), si_sdr(voice, mixture), *(si_sdr(voice, part) for part in hpss(mixture, RATE)), si_sdr(voice, sosfiltfilt(telephone, mixture))))
+        figures.append((si_sdr(voice, parts["vocals"]), si_sdr(voice, mixture), *(si_sdr(voice, part) for part in hpss(mixture, RATE)),
+            si_sdr(voice, sosfiltfilt(telephone, mixture))))
         assert si_sdr(music, parts["accompaniment"]) > si_sdr(music, mixture) + 3  # the other stem, too
     record_property("SI-SDR in dB: separated, mixture, harmonic, percussive, 200 to 4000 Hz", [[round(x, 2) for x in row] for row in figures])
     for found, *plain in figures:

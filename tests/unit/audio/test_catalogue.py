@@ -166,3 +166,25 @@ def test_wrong_use(folder, tmp_path, change, error, said):
     with pytest.raises(AudioError, match="has no sound files"):
         (tmp_path / "none here").mkdir()
         extract_folder(tmp_path / "none here", tmp_path / "t.parquet")
+
+
+def test_a_second_run_on_the_same_table_is_refused_and_leaves_the_first_alone(folder, tmp_path):
+    """The lock is the kernel's: it goes with the process that held it, however that ended."""
+    (tmp_path / "t").mkdir()
+    hold = "import sys, time\nfrom pathlib import Path\nfrom tenant_lab.audio.catalogue import _alone\nwith _alone(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
+    other = subprocess.Popen([sys.executable, "-c", hold, tmp_path / "t/t.parquet"], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(AudioError, match="t.parquet is being written by another run"):
+            extract_folder(folder, tmp_path / "t/t.parquet", ["rms"])
+        assert [p.name for p in (tmp_path / "t").iterdir()] == [".t.parquet.lock"]
+    finally:
+        other.kill()
+        other.wait()
+    assert extract_folder(folder, tmp_path / "t/t.parquet", ["rms"]).files == 8 and [p.name for p in (tmp_path / "t").iterdir()] == ["t.parquet"]
+
+
+def test_a_picture_needs_what_it_shows(folder, tmp_path):
+    made = extract_folder(folder, tmp_path / "t.parquet", ["mfcc"])
+    with pytest.raises(ParameterError, match="has no centroid or neither loudness nor rms"):
+        made.plot()

@@ -87,7 +87,7 @@ def test_unfitted_and_other_columns(fitted):
     for ask in ("predict", "predict_proba"):
         with pytest.raises(NotFittedError, match="fit"):
             getattr(GenreClassifier(), ask)(x)
-    with pytest.raises(ParameterError, match="3 features: the classifier was fitted on 15"):
+    with pytest.raises(ParameterError, match="3 features: the model was fitted on 15"):
         model.predict(x[:, :3])
 
 

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sound_kit import SR, clicks, music
 
-from tenant_lab.audio.features import FEATURES, FRAME_FEATURES, extract
+from tenant_lab.audio.features import FEATURES, FRAME_FEATURES, delta, extract
 from tenant_lab.audio.loudness import LoudnessMeter, loudness
+from tenant_lab.audio.rhythm import tempo
 from tenant_lab.audio.spectrum import FrameSettings, blocks, product
-from tenant_lab.audio.tonal import MAJOR, MINOR, PITCHES, key
+from tenant_lab.audio.tonal import MAJOR, MINOR, PITCHES, key, tonnetz
 from tenant_lab.core.errors import AudioError, ParameterError
 
 
@@ -211,3 +212,52 @@ def test_the_picture_and_the_table():
     assert "TrackFeatures" in found._repr_html_()
     with pytest.raises(ParameterError, match="log_mel"):
         extract(music(0, 3), SR, ["rms"]).plot()
+
+
+@pytest.mark.parametrize("given, said", [
+    ({"top_db": -1.0}, "top_db"), ({"top_db": float("nan")}, "top_db"), ({"top_db": "80"}, "top_db"), ({"fmin": "0"}, "fmin"), ({"fmin": -1.0}, "fmin"),
+    ({"fmax": float("inf")}, "fmax"), ({"fmin": 4000.0, "fmax": 3000.0}, "fmin 4000.0 and fmax 3000.0")])
+def test_settings_that_mean_nothing(given, said):
+    with pytest.raises(ParameterError, match=said):
+        extract(tone(440, 1), SR, ["log_mel"], FrameSettings(**given))
+
+
+def test_frames_too_short_for_contrast_leave_it_out_unless_it_was_asked_for():
+    short = FrameSettings(n_fft=64, hop_length=16, n_mels=16, n_mfcc=10)
+    found = extract(tone(440, 1), SR, settings=short)
+    assert set(FRAME_FEATURES) - set(found.frames) == {"contrast"} and "bins of 200 Hz" in found.notes[0]
+    assert all(np.isfinite(rows).all() for rows in found.frames.values())
+    with pytest.raises(ParameterError, match="n_fft 64: contrast needs bins of 200 Hz or less"):
+        extract(tone(440, 1), SR, ["contrast"], short)
+
+
+def test_loudness_below_its_rate_is_left_out_with_a_note_or_refused():
+    y = tone(440, 1, 4000)
+    found = extract(y, 4000)
+    assert found.loudness is None and any("loudness left out" in note for note in found.notes)
+    with pytest.raises(ParameterError, match="sr 4000"):
+        extract(y, 4000, ["loudness"])
+
+
+def test_names_of_features_may_come_from_anything_once():
+    y = tone(440, 1)
+    assert extract(y, SR, (name for name in ["rms", "zcr"])).frames.keys() == extract(y, SR, {"rms": 1, "zcr": 2}).frames.keys() == {"rms", "zcr"}
+
+
+@pytest.mark.parametrize("size", [1.1e6, 1e30, -1e20])
+def test_samples_beyond_any_scale_are_refused(size):
+    """Their power is no float32, and every figure after it none either."""
+    with pytest.raises(AudioError, match="samples as large as"):
+        extract(np.array([0.0, size, 0.1] * 1000), SR)
+    assert all(np.isfinite(rows).all() for rows in extract(1e6 * tone(440, 1), SR).frames.values())
+
+
+def test_rows_of_whole_numbers_and_of_no_numbers():
+    rows = np.arange(40).reshape(20, 2)
+    assert np.allclose(delta(rows), delta(rows.astype(float))) and np.allclose(delta(rows), 2)
+    chroma = np.eye(12, dtype=int)
+    assert np.allclose(tonnetz(chroma), tonnetz(chroma.astype(float))) and np.abs(tonnetz(chroma)).max() > 0.4
+    with pytest.raises(ParameterError, match="needs finite numbers"):
+        key(np.full((3, 12), np.nan))
+    with pytest.raises(ParameterError, match="needs finite numbers"):
+        tempo(np.array([0.0, np.nan] * 500), SR, 512)

@@ -38,7 +38,8 @@ def drawn(seed, count=4):
 
 
 def features(key=None, margin=0.1, level=None):
-    return TrackFeatures(FrameSettings(), 30.0, {}, key=Key(key, "", 0.8, margin) if key is not None else None, loudness=Loudness(level, 5.0, -1.0, 30.0) if level is not None else None)
+    return TrackFeatures(FrameSettings(), 30.0, {}, key=Key(key, "", 0.8, margin) if key is not None else None,
+        loudness=Loudness(level, 5.0, -1.0, 30.0) if level is not None else None)
 
 
 # -- the map -----------------------------------------------------------------------------------------------------------
@@ -49,11 +50,13 @@ def test_the_words_are_the_networks_and_stand_on_one_side():
         assert set(high) | set(down) <= set(NAMES) and not set(high) & set(down)
         assert all(0 < weight <= 1 for words in (high, down) for weight in words.values()) and min(max(high.values()), max(down.values())) >= 0.9
     used = {word for sides in WORDS.values() for words in sides for word in words}
-    assert not used & {"00s", "60s", "70s", "80s", "90s", "oldies", "female vocalists", "male vocalists", "guitar", "instrumental"}  # decades, voices and instruments have no mood
+    assert not used & {"00s", "60s", "70s", "80s", "90s", "oldies", "female vocalists", "male vocalists", "guitar",
+        "instrumental"}  # decades, voices and instruments have no mood
 
 
 @pytest.mark.parametrize("word, quadrant", [("party", "joyful"), ("happy", "joyful"), ("dance", "joyful"), ("funk", "joyful"), ("metal", "tense"), ("punk", "tense"), ("hard rock", "tense"),
-                                            ("sad", "sad"), ("chillout", "calm"), ("chill", "calm"), ("Mellow", "calm"), ("easy listening", "calm"), ("beautiful", "calm")])
+                                            ("sad", "sad"), ("chillout", "calm"), ("chill", "calm"), ("Mellow", "calm"), ("easy listening", "calm"),
+                                                ("beautiful", "calm")])
 def test_each_clear_word_is_where_the_circumplex_has_it(word, quadrant):
     """Russell 1980: excited and delighted, tense and angry, sad and tired, calm and content."""
     assert mood(said(**{word.replace(" ", "_"): 0.5})).quadrant == quadrant
@@ -135,7 +138,8 @@ def test_the_mode_and_the_loudness():
         == pytest.approx([1, -1, 0.5, 0, 1])
     # -26 LUFS is calm, -8 excited, and between them it is a line
     assert [feature_axis(features(level=level), "arousal") for level in (-70, -26, -21.5, -17, -8, 0, -np.inf)] == pytest.approx([-1, -1, -0.5, 0, 1, 1, -1])
-    for given_in, axis in ((features(), "valence"), (features(""), "valence"), (features(), "arousal"), (features(level=float("nan")), "arousal"), (features(level=-8), "valence"), (features("C major"), "arousal")):
+    for given_in, axis in ((features(), "valence"), (features(""), "valence"), (features(), "arousal"), (features(level=float("nan")), "arousal"),
+        (features(level=-8), "valence"), (features("C major"), "arousal")):
         assert np.isnan(feature_axis(given_in, axis))
 
 
@@ -252,19 +256,19 @@ def test_groups_stay_whole():
 
 @pytest.mark.parametrize("level", [0.6, 0.9])
 def test_intervals_cover(level):
-    """Fifty draws of 40 tracks. CV+ in theory holds 2 · level - 1 and in practice near `level` (Barber et al. 2021); one fresh rating a draw is a coin of that chance,
+    """Thirty draws of 40 tracks. CV+ in theory holds 2 · level - 1 and in practice near `level` (Barber et al. 2021); one fresh rating a draw is a coin of that chance,
     and fewer hits than 1 in 10 000 coins of `level` would have is a defect. The share of 200 fresh ratings is, as in split conformal prediction, a Beta of deviation
-    √(level (1 - level) / 42) a draw; four of its deviations of a mean of fifty, and 0.04 for models that learn from four fifths only, bound it from both sides."""
+    √(level (1 - level) / 42) a draw; four of its deviations of a mean of thirty, and 0.04 for models that learn from four fifths only, bound it from both sides."""
     hits, shares = {axis: 0 for axis in WORDS}, {axis: [] for axis in WORDS}
-    for seed in range(50):
+    for seed in range(30):
         x, valence, arousal = rated(seed, rows=240, d=4)
         found = MoodModel(level, folds=5).fit(x[:40], valence[:40], arousal[:40]).predict(x[40:])
         for axis, truth in (("valence", valence[40:]), ("arousal", arousal[40:])):
             inside = (found[f"{axis}_low"] <= truth) & (truth <= found[f"{axis}_high"])
             hits[axis], shares[axis] = hits[axis] + int(inside.iloc[0]), [*shares[axis], inside.mean()]
     for axis in WORDS:
-        assert hits[axis] >= binom.ppf(1e-4, 50, level)
-        assert abs(np.mean(shares[axis]) - level) <= 4 * np.sqrt(level * (1 - level) / 42 / 50) + 0.04
+        assert hits[axis] >= binom.ppf(1e-4, 30, level)
+        assert abs(np.mean(shares[axis]) - level) <= 4 * np.sqrt(level * (1 - level) / 42 / 30) + 0.04
 
 
 def test_intervals_are_of_errors_on_tracks_that_were_not_learnt_from():
@@ -330,9 +334,12 @@ def test_missing_figures(fitted):
 
 
 @pytest.mark.parametrize("change, said", [
-    ({"valence": [1.0] * 59}, r"valence of shape \(59,\): needs one finite rating for each of the 60 rows"), ({"arousal": [1.0] * 61}, r"arousal of shape \(61,\)"),
-    ({"valence": [np.nan] + [1.0] * 59}, "valence .*one finite rating"), ({"valence": [None] + [1.0] * 59}, "valence .*one finite rating"), ({"arousal": [np.inf] * 60}, "arousal .*one finite rating"),
-    ({"valence": np.zeros((60, 2))}, "valence of shape"), ({"groups": [1, 2]}, "groups: 2 for 60 rows"), ({"groups": ["one"] * 60}, "60 rows of 1 groups: needs 10 rows and 2 groups"),
+    ({"valence": [1.0] * 59}, r"valence of shape \(59,\): needs one finite rating for each of the 60 rows"),
+    ({"arousal": [1.0] * 61}, r"arousal of shape \(61,\)"),
+    ({"valence": [np.nan] + [1.0] * 59}, "valence .*one finite rating"), ({"valence": [None] + [1.0] * 59}, "valence .*one finite rating"),
+    ({"arousal": [np.inf] * 60}, "arousal .*one finite rating"),
+    ({"valence": np.zeros((60, 2))}, "valence of shape"), ({"groups": [1, 2]}, "groups: 2 for 60 rows"),
+    ({"groups": ["one"] * 60}, "60 rows of 1 groups: needs 10 rows and 2 groups"),
     ({"rows": np.empty((0, 3)), "valence": [], "arousal": []}, "at least one row"), ({"valence": ["high"] * 60}, "valence"),
     ({"valence": pd.Series([pd.NA] + [1.0] * 59, dtype="object")}, "valence"), ({"valence": pd.Series([pd.NA] + [1.0] * 59, dtype="Float64")}, "valence")])
 def test_wrong_data(fitted, change, said):

@@ -14,7 +14,7 @@ from tenant_lab.audio.popularity import (
     play_counts,
     track_columns,
 )
-from tenant_lab.core.errors import ParameterError, SchemaError
+from tenant_lab.core.errors import NotFittedError, ParameterError, SchemaError
 from tenant_lab.demo.aurora import simulate
 from tenant_lab.demo.plays import DESCRIPTORS
 
@@ -144,3 +144,17 @@ def test_wrong_tables():
             evaluate_popularity(wrong, plays, ["energy"], *DAYS)
     with pytest.raises(SchemaError, match="plays lacks at"):
         evaluate_popularity(tracks, plays[["track_id"]], ["energy"], *DAYS)
+
+
+def test_ids_that_are_numbers_in_one_table_and_text_in_the_other():
+    plays = pd.DataFrame({"track_id": [7, 7, 8], "at": pd.to_datetime(["2025-01-02"] * 3)})
+    assert play_counts(plays, ["7", "8", "9"], "2025-01-01", "2025-01-03").tolist() == play_counts(plays, [7, 8, 9], "2025-01-01", "2025-01-03").tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize("plays", [[1.0], [1.0, -1.0, 2.0], [1.0, np.nan, 2.0], [[1.0, 2.0, 3.0]]])
+def test_plays_that_are_none_for_these_tracks(plays):
+    known = track_columns(pd.DataFrame({"track_id": ["a", "b", "c"], "artist_id": ["x", "x", "y"]}), ())
+    with pytest.raises(ParameterError, match="needs a number, 0 or more, for each of the 3 tracks"):
+        PopularityModel().fit(known, plays)
+    with pytest.raises(NotFittedError, match=r"call fit\(tracks, plays\) first"):
+        PopularityModel().predict(known)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sound_kit import made, music
 
 from tenant_lab.audio.metrics import sdr, si_sdr
-from tenant_lab.audio.percussion import hpss
+from tenant_lab.audio.percussion import harmonic_mask, hpss
 from tenant_lab.core.errors import AudioError, ParameterError
 
 
@@ -73,3 +73,17 @@ def test_wrong_sounds():
     for width in (0, 30):
         with pytest.raises(ParameterError, match=f"width {width}"):
             hpss(np.zeros(5000), width=width)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 1e6, 1e-6])
+def test_of_a_constant_nothing_can_be_said(level):
+    """Rounding leaves something of 0.1 when its mean is taken away; that is no signal."""
+    with pytest.raises(ParameterError, match="the reference is silent"):
+        si_sdr(np.full(1001, level), np.arange(1001.0))
+    assert si_sdr(level + np.sin(np.arange(1001.0)), np.sin(np.arange(1001.0))) > 100
+
+
+@pytest.mark.parametrize("width", [0, 2, 30, -1, 3.0, "31"])
+def test_a_median_needs_a_middle(width):
+    with pytest.raises(ParameterError, match="width"):
+        harmonic_mask(np.ones((40, 50), "f4"), width)
