@@ -102,8 +102,8 @@ def check_samples(y: Any, least: int = 2) -> np.ndarray:
             x = np.ascontiguousarray(x, dtype=np.float32)
     if not np.isfinite(x).all():
         raise AudioError(f"{np.count_nonzero(~np.isfinite(x)):,} samples are not finite; replace them")
-    if max(x.max(), -x.min()) > LOUDEST:
-        raise AudioError(f"samples as large as {max(x.max(), -x.min()):.0e}: needs floats between -1 and 1; divide by the full scale")
+    if (largest := max(x.max(initial=0), -x.min(initial=0))) > LOUDEST:
+        raise AudioError(f"samples as large as {largest:.0e}: needs floats between -1 and 1; divide by the full scale")
     return x
 
 # %% ../../nbs/20_audio/10_spectrum.ipynb #439a1b8a
