@@ -7,10 +7,9 @@ __all__ = ['T', 'watched', 'track']
 
 # %% ../../nbs/00_core/06_progress.ipynb #26aed17d
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
-
-from tqdm.auto import tqdm
 
 T = TypeVar("T")
 
@@ -23,8 +22,13 @@ def watched() -> bool:
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Yield `items` with a bar named `what`; when interrupted, say on stderr how many were done."""
     done = 0
+    if watched():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # without ipywidgets a notebook gets the terminal's bar, which is enough
+            from tqdm.auto import tqdm
+        items = tqdm(items, desc=what, total=total, leave=False)
     try:
-        for item in tqdm(items, desc=what, total=total, disable=not watched(), leave=False):
+        for item in items:
             yield item
             done += 1
     except KeyboardInterrupt:
