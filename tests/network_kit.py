@@ -1,5 +1,11 @@
 """musicnn, Spleeter's U-Net and its way from sound to sound once more: plain numpy, 64 bits, as their authors describe them; and weights that were drawn."""
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
+
+from tenant_lab.core.models import PRETRAINED
 
 U = 2.0**-24  # what rounding to float32 changes at most, as a share
 
@@ -167,3 +173,15 @@ def in_one_piece(y: np.ndarray, run, refine: bool = False) -> np.ndarray:
     for n, frame in zip(starts, np.fft.irfft(voice, axis=1), strict=True):
         made[n: n + 4096] += (frame * window[:, None] * 2 / 3)[: len(made) - n]
     return made[4096: 4096 + len(y)]
+
+
+# -- as `models pull` keeps them ---------------------------------------------------------------------------------------
+
+def keep(home: Path, name: str, weights: dict[str, np.ndarray]) -> None:
+    """Lay drawn weights down in a home as if they had been fetched."""
+    folder, files = home / "models" / name, {}
+    folder.mkdir(parents=True)
+    for network in PRETRAINED[name].checkpoints:
+        np.savez(folder / f"{network}.npz", **weights)
+        files[f"{network}.npz"] = hashlib.sha256((folder / f"{network}.npz").read_bytes()).hexdigest()
+    (folder / "model.json").write_text(json.dumps({"files": files, "sha256": PRETRAINED[name].sha256}))
