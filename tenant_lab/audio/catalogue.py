@@ -47,7 +47,7 @@ def file_row(path: str | os.PathLike[str], features: Collection[str] | None = No
     found = extract(mono, settings.sr, rest or ("rms",), settings)
     found = found if rest else replace(found, frames={})
     if "loudness" in asked and rate >= 8000:
-        found = replace(found, loudness=loudness(y if y.shape[1] <= 5 else to_mono(y), rate))
+        found = replace(found, loudness=loudness(y, rate))
     return found.row()
 
 

@@ -62,7 +62,7 @@ class TrackFeatures(NotedResult):
     tuning : float
         Deviation from A440 in semitones; not a number where nothing needed it.
     tempo : float
-        Beats a minute; not a number where it was not asked for.
+        Beats a minute; 0 where nothing beats, not a number where it was not asked for.
     beats : numpy.ndarray
         Frames of the beats.
     key : Key, optional

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.checks import check_number
 from ..core.errors import AudioError, ParameterError
-from .io import check_floats
+from .io import check_floats, to_mono
 
 # %% ../../nbs/20_audio/25_loudness.ipynb #ef9bd8d0
 @lru_cache(maxsize=8)
@@ -145,6 +145,12 @@ _REACH, _PIECE = 32, 1 << 18  # samples that the interpolation looks to each sid
 def loudness(y: Any, sr: int) -> Loudness:
     """Loudness of a whole sound; `y` of shape (n,) or (n, channels).
 
+    Six channels are left, right, centre, low effects, left and right surround, as files have them; low effects do not count.
+    More than six are mixed to one.
+
     Source: ITU-R BS.1770-5 (2023), EBU Tech 3342 (2016).
     """
-    return LoudnessMeter(sr, 1 if np.ndim(y) == 1 else np.shape(y)[1]).update(y).result()
+    x = check_floats(y)
+    if x.ndim == 2 and x.shape[1] > 5:
+        x = np.delete(x, 3, axis=1) if x.shape[1] == 6 else to_mono(x)
+    return LoudnessMeter(sr, 1 if x.ndim == 1 else x.shape[1]).update(x).result()

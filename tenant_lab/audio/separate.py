@@ -254,13 +254,13 @@ def harmonic_percussive(y: Any, sr: int) -> Stems:
     return Stems({"harmonic": harmonic, "percussive": percussive}, sr, ("parted into tones and beats, which is not voice and accompaniment",))
 
 # %% ../../nbs/20_audio/72_separate.ipynb #efac5eb6
-def _subtype(path: Path, own: str) -> str | None:
-    """The source's encoding where a file of this kind can have it, else 24 bits, else the kind's usual one."""
+def _subtype(path: Path) -> str | None:
+    """Floats where a file of this kind can have them, else 24 bits, else the kind's usual encoding."""
     import soundfile
 
     kind = path.suffix[1:].upper()
     known = soundfile.available_subtypes(kind) if kind in set(soundfile.available_formats()) - {"RAW"} else {}
-    return next((name for name in (own, "PCM_24") if name in known), None)
+    return next((name for name in ("FLOAT", "PCM_24") if name in known), None)
 
 
 class Separator:
@@ -312,22 +312,23 @@ class Separator:
         return Stems({name: part.reshape(given.shape) for name, part in (("vocals", voice), ("accompaniment", rest))}, sr)
 
     def file(self, source: str | os.PathLike[str], vocals: str | os.PathLike[str], accompaniment: str | os.PathLike[str]) -> float:
-        """Part a sound file into two, as finely encoded as it is; returns the voice's share of the energy. Memory does not grow with its length.
+        """Part a sound file into two; returns the voice's share of the parts' energies. Memory does not grow with its length.
 
         Raises
         ------
         AudioError
-            It cannot be read, is cut off, has no samples or one that is not finite, or has more than two channels; nothing is written then.
+            It cannot be read, is cut off, has no samples or one that is not finite, or has more than two channels; or a part is louder
+            than full scale, which FLAC and OGG cannot hold and WAV can. Nothing is written then.
         ParameterError
-            Both parts shall go to one file.
+            Two of the three files are one.
         """
         import soundfile
 
         about, paths = audio_info(source), [Path(vocals), Path(accompaniment)]
         if about.channels > 2:
             raise AudioError(f"{source} has {about.channels} channels: needs one or two; mix it down first")
-        if paths[0].absolute() == paths[1].absolute():
-            raise ParameterError(f"{paths[0]} cannot be both: name one file for the vocals and another for the accompaniment")
+        if len({path.resolve() for path in (Path(source), *paths)}) < 3:
+            raise ParameterError(f"{source}, {vocals} and {accompaniment}: the sound, its vocals and its accompaniment need a file each")
         if not about.frames:
             raise AudioError(f"{source}: 0 samples are no sound")
 
@@ -338,9 +339,11 @@ class Separator:
                 yield block
         drafts, energy = [path.with_name(f".{path.stem}-part{path.suffix}") for path in paths], np.zeros(2)
         try:
-            files = [soundfile.SoundFile(str(draft), "w", about.rate, about.channels, _subtype(draft, about.format.split()[-1])) for draft in drafts]
+            files = [soundfile.SoundFile(str(draft), "w", about.rate, about.channels, _subtype(draft)) for draft in drafts]
             for parts in stems_of(heard(), about.rate, self._run, self.refine and about.channels == 2):
                 for file, part in zip(files, parts, strict=True):
+                    if file.subtype != "FLOAT" and (peak := float(np.abs(part).max(initial=0.0))) > 1:
+                        raise AudioError(f"a part reaches {peak:.2f} of full scale, which a {file.format} file cannot hold; name files that end in .wav")
                     file.write(part)
                 energy += [np.square(part, dtype=np.float64).sum() for part in parts]
             for file, draft, path in zip(files, drafts, paths, strict=True):

@@ -126,7 +126,7 @@ class SimilarityIndex:
         return len(self._place)
 
     def __contains__(self, track: object) -> bool:
-        return track in self._place
+        return str(track) in self._place
 
     def _unit(self, vectors: Any) -> np.ndarray:
         x = np.asarray(vectors, np.float32)
@@ -144,7 +144,7 @@ class SimilarityIndex:
         ParameterError
             Ids twice, or another number of them than of vectors.
         """
-        names, x = [str(i) for i in ids], np.atleast_2d(np.asarray(vectors, np.float32))
+        names, x = [ids] if isinstance(ids, str) else [str(i) for i in ids], np.atleast_2d(np.asarray(vectors, np.float32))
         if len(set(names)) != len(names) or len(names) != len(x) or (about is not None and len(about) != len(names)):
             raise ParameterError(f"{len(set(names))} different ids of {len(names)}, {len(x)} vectors" + (f", {len(about)} notes" if about is not None else "") + ": needs one of each")
         notes = [{} for _ in names] if about is None else list(about)
@@ -169,7 +169,7 @@ class SimilarityIndex:
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove tracks; `ParameterError` for one that is not there, and then none is removed."""
-        names = [str(i) for i in ids]
+        names = [ids] if isinstance(ids, str) else [str(i) for i in ids]
         if unknown := [name for name in names if name not in self._place]:
             raise ParameterError(f"{len(unknown)} of these tracks are not in the index, such as {unknown[0]}")
         with self._lock:
@@ -262,7 +262,7 @@ def like(index: SimilarityIndex, track: str, k: int = 10, where: Callable[[Mappi
     with index._lock:
         if track not in index:
             raise ParameterError(f"track {track!r} is not in the index")
-        place = index._place[track]
+        place = index._place[str(track)]
         return _nearest(index, index._rows[place], k, where, {place}, exact)
 
 

@@ -200,7 +200,7 @@ class Tags(NotedResult):
         """The highest tags over time."""
         import plotly.graph_objects as go
 
-        names = list(self.scores)[:count]
+        names = list(self.scores)[: check_number(count, "count", 2, 50, integer=True)]
         shown = self.windows[:, [self.names.index(name) for name in names]].T
         fig = figure(f"{names[0]} and {names[1]} before all; {self.network} says", hovermode="closest")
         fig.add_trace(go.Heatmap(z=np.round(shown, 2), x=self.times, y=names, colorscale="Viridis", zmin=0, zmax=1, colorbar={"title": "score", "thickness": 12}))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRETRAINED', 'Pretrained', 'read_checkpoint', 'model_folder', 'pull', 'weights', 'verify', 'stamp', 'remove_model',
-           'need_tensorflow', 'numbered', 'check_variables', 'scale_and_shift']
+           'silent_stderr', 'need_tensorflow', 'numbered', 'check_variables', 'scale_and_shift']
 
 # %% ../../nbs/00_core/12_models.ipynb #aa8719db
 import contextlib
@@ -204,7 +204,7 @@ def weights(home: Path | None, name: str, network: str) -> dict[str, np.ndarray]
     ModelMissingError
         They are not here, or not what was fetched; the message says which command gets them.
     """
-    home = home or load_settings().home
+    home = Path(home) if home else load_settings().home
     folder = model_folder(home, name)
     check_choice(network, PRETRAINED[name].checkpoints, "network")
     command = f"tenant-lab models pull {name}"
@@ -247,8 +247,8 @@ def remove_model(home: Path, name: str) -> bool:
 
 # %% ../../nbs/00_core/12_models.ipynb #5e0a1102
 @contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """TensorFlow's C++ greets before it reads its own log level; Python's stderr knows nothing of that."""
+def silent_stderr() -> Iterator[None]:
+    """Nothing that C libraries write to the process's stderr is shown; TensorFlow's C++ greets before it reads its own log level."""
     sys.stderr.flush()
     own = os.dup(2)
     try:
@@ -270,7 +270,7 @@ def need_tensorflow() -> Any:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # at 2, a machine without a GPU is told so as an error
     try:
-        with _silent_stderr():
+        with silent_stderr():
             import tensorflow
     except ImportError as error:
         raise ModelMissingError("a network runs on TensorFlow, which is not installed; get it with: pip install 'tenant-lab[deep]'") from error

@@ -52,7 +52,7 @@ def opus(y: np.ndarray, sr: int) -> bytes:
 
     from tenant_lab.audio.io import resample
 
-    file, x = io.BytesIO(), np.clip(resample(np.asarray(y, np.float32), sr, 24_000), -1, 1)
+    file, x = io.BytesIO(), np.clip(np.nan_to_num(resample(y, sr, 24_000)), -1, 1)
     edge = np.minimum(np.arange(len(x)), np.arange(len(x))[::-1]) / (0.02 * 24_000)
     x = np.concatenate([(x.T * np.minimum(edge, 1)).T, np.zeros((960, *x.shape[1:]))])
     soundfile.write(file, x, 24_000, format="OGG", subtype="OPUS")

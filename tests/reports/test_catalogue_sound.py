@@ -65,9 +65,9 @@ def test_sounds_of_every_kind(tmp_path, networks):
     assert page.count("<audio") == len(SOUNDS) and "<u>" not in page
 
 
-@pytest.mark.parametrize("names, tracks, headlines", [(["tone"], 1, 4), (["tone", "two"], 2, 4), (["silence", "silence2"], 1, 3), (["gone"], 0, 1)])
+@pytest.mark.parametrize("names, tracks, headlines", [(["tone"], 1, 3), (["tone", "two"], 2, 3), (["silence", "silence2"], 1, 1), (["gone"], 0, 1)])
 def test_few_tracks_and_none(tmp_path, names, tracks, headlines):
-    """Neighbours need three; a level needs a sound; and a catalogue of nothing says why."""
+    """Neighbours need three, a tempo needs a beat, a level needs a sound; and a catalogue of nothing says why."""
     result, text, _ = made(label(tmp_path / "home", names))
     found = values(result.folder)
     assert found["Tracks"] == tracks and len([v for v in json.loads((Path(result.folder) / "values.json").read_text()) if v["headline"]]) == headlines
@@ -82,12 +82,13 @@ def test_rows_that_lack_what_may_be_lacking(tmp_path):
 
 
 def test_plays_are_counted_from_half_a_minute_or_the_whole_of_a_shorter_track(tmp_path):
+    """Of the length that was heard, whatever the table claims."""
     plays = {"customer_id": ["x"] * 6, "track_id": ["tone", "tone", "tone", "two", "two", "noise"], "at": ["2025-03-01"] * 6, "seconds": [30.0, 29.0, 31.0, 12.0, 10.0, 200.0]}
     lab = label(tmp_path / "home", ["tone", "two", "noise"], plays=plays, duration=[200.0, 12.0, None])
     result, text, outputs = made(lab)
     table = next(o["data"]["application/vnd.tenant-lab.table+json"] for o in outputs if "application/vnd.tenant-lab.table+json" in o.get("data", {}))
     frame = pd.read_parquet(io.BytesIO(base64.b64decode(next(v for v in table.values() if isinstance(v, str) and len(v) > 500)))).set_index("title" if "title" in table else "artist")
-    assert sorted(frame["plays"]) == [1, 1, 2] and "(plays: 2)" in text
+    assert sorted(frame["plays"]) == [1, 1, 3] and "Most played: tone (plays: 3)" in text
 
 
 def test_a_run_reads_its_own_tenants_files_and_no_others(tmp_path):
@@ -96,6 +97,36 @@ def test_a_run_reads_its_own_tenants_files_and_no_others(tmp_path):
     other = lab.create_tenant("other")
     other.files.mkdir()
     sf.write(other.files / "secret.wav", *SOUNDS["tone"])
-    lab.tenant("label").ingest("tracks", pd.DataFrame({"track_id": ["far", "absolute"], "artist_id": ["a", "a"], "path": ["../../other/files/secret.wav", str(other.files / "secret.wav")]}))
+    (lab.tenant("label").files / "link.wav").symlink_to(other.files / "secret.wav")
+    paths = ["../../other/files/secret.wav", str(other.files / "secret.wav"), "link.wav"]
+    lab.tenant("label").ingest("tracks", pd.DataFrame({"track_id": ["far", "absolute", "link"], "artist_id": ["a"] * 3, "path": paths}))
     result, text, _ = made(lab)
-    assert values(result.folder)["Tracks"] == 3 and text.count("lies outside the tenant's files") == 2
+    assert values(result.folder)["Tracks"] == 3 and text.count("lies outside the tenant's files") == 3
+
+
+def test_one_odd_track_says_nothing_of_the_others(tmp_path):
+    lab = label(tmp_path / "home", ["tone", "two", "noise", "loop", "nul", "low"], path=["tone.wav", "two.wav", "noise.wav", "loop.wav", "a\0b.wav", "low.wav"])
+    files = lab.tenant("label").files
+    (files / "loop.wav").symlink_to("loop.wav")
+    sf.write(files / "low.wav", 0.1 * RNG.standard_normal(4000 * 5), 4000)
+    result, text, _ = made(lab)
+    assert values(result.folder)["Tracks"] == 4 and text.count("Not read: ") == 2
+
+
+def test_columns_of_ones_own_and_titles_of_any_kind(tmp_path):
+    """Such as are called like what is measured, numbers that are names, and a link, which a figure would open."""
+    names = [f"t{n}" for n in range(13)]
+    link = '<a href="https://example.org">x</a>'
+    titles = ["Intro", "Intro", "1999", "22", "7", "2024-01-01", link, "*star*", "", " ", "<i>", "a", "b"]
+    lab = Lab.open(tmp_path / "home")
+    tenant = lab.create_tenant("label")
+    tenant.files.mkdir()
+    for n, one in enumerate(names):
+        sf.write(tenant.files / f"{one}.wav", 0.1 * np.sin(2 * np.pi * 100 * (n + 1) * T[: 4 * RATE]) + 0.01 * RNG.standard_normal(4 * RATE), RATE)
+    tenant.ingest("tracks", pd.DataFrame({"track_id": names, "artist_id": "a", "path": [f"{one}.wav" for one in names], "title": titles, "genre": [link] * 13,
+                                          "tempo": 1.0, "key": "x", "loudness": 2.0, "artist": "me", "mood": "glad", "plays": 3, "minutes": 1.0}))
+    tenant.ingest("plays", pd.DataFrame({"customer_id": ["x"], "track_id": ["nobody"], "at": ["2025-03-01"], "seconds": [40.0]}))
+    result, text, outputs = made(lab)
+    assert values(result.folder)["Tracks"] == 13 and "Far from all others" in values(result.folder)
+    figures = json.dumps([o["data"]["application/vnd.plotly.v1+json"] for o in outputs if "application/vnd.plotly.v1+json" in o.get("data", {})])
+    assert "<a " not in figures and "&lt;a href" in figures and '"type": "category"' in figures

@@ -8,7 +8,7 @@ import pytest
 import soundfile as sf
 from sound_kit import SR, tracks
 
-from tenant_lab.audio.io import audio_info, read_audio, resample, to_mono
+from tenant_lab.audio.io import audio_blocks, audio_info, read_audio, resample, to_mono, to_stereo
 from tenant_lab.core.errors import AudioError, ParameterError
 
 TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * SR) / SR)).astype("f4")
@@ -161,3 +161,25 @@ def test_whole_numbers_have_no_full_scale(change):
 def test_what_cannot_be_resampled(sr, target, y):
     with pytest.raises(ParameterError, match="rate|target|shape"):
         resample(y, sr, target)
+
+
+def test_surround_in_two_channels():
+    """ITU-R BS.775-4: the centre and a side's surround with 3 dB less, low effects not at all; by half."""
+    y = np.eye(6)
+    assert np.allclose(to_stereo(y), 0.5 * np.array([[1, 0], [0, 1], [2**-0.5] * 2, [0, 0], [2**-0.5, 0], [0, 2**-0.5]]))
+    for channels, wanted in ((1, 1), (2, 2), (3, 1), (5, 1), (8, 1)):
+        assert to_stereo(np.ones((7, channels))).shape == (7, wanted) and np.allclose(to_stereo(np.ones((7, channels))), 1)
+    assert to_stereo(np.ones(7)).shape == (7, 1)
+
+
+def test_pieces_of_a_cut_off_file_are_refused_too(tmp_path):
+    path = wav(tmp_path / "a.wav")
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(AudioError, match="is cut off"):
+        list(audio_blocks(path))
+
+
+@pytest.mark.parametrize("longest", [float("nan"), "1", -1])
+def test_a_guard_that_is_none(tmp_path, longest):
+    with pytest.raises(ParameterError, match="longest"):
+        read_audio(wav(tmp_path / "a.wav"), longest=longest)

@@ -261,3 +261,12 @@ def test_rows_of_whole_numbers_and_of_no_numbers():
         key(np.full((3, 12), np.nan))
     with pytest.raises(ParameterError, match="needs finite numbers"):
         tempo(np.array([0.0, np.nan] * 500), SR, 512)
+
+
+def test_loudness_of_six_channels_leaves_low_effects_out():
+    """BS.1770: left, right and centre count once, the surrounds 1.41 times, low effects not at all."""
+    one = tone(1000, 5, 48_000)
+    alone = [loudness(np.eye(6)[n] * one[:, None], 48_000).integrated for n in range(6)]
+    assert alone[0] == pytest.approx(alone[1]) == pytest.approx(alone[2]) == pytest.approx(loudness(one, 48_000).integrated)
+    assert alone[3] == -np.inf and alone[4] == pytest.approx(alone[5]) == pytest.approx(alone[0] + 10 * np.log10(1.41))
+    assert loudness(np.repeat(one[:, None], 8, axis=1), 48_000).integrated == pytest.approx(alone[0])
