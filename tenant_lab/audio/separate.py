@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.fft import irfft, rfft
 
-from ..core.checks import check_number
+from ..core.checks import check_choice, check_number
 from ..core.errors import AudioError, ParameterError
 from ..core.models import check_variables, need_tensorflow, numbered, scale_and_shift, weights as fetched
 from ..core.results import NotedResult, figure, format_number
@@ -220,7 +220,8 @@ class Stems(NotedResult):
     notes: tuple[str, ...] = ()
 
     def share(self, name: str) -> float:
-        """A part's share of the energy, 0 to 1; not a number for silence."""
+        """A part's share of the parts' energies, 0 to 1; not a number for silence."""
+        check_choice(name, self.parts, "part")
         energy = {k: float(np.square(v, dtype=np.float64).sum()) for k, v in self.parts.items()}
         return energy[name] / total if (total := sum(energy.values())) else float("nan")
 

@@ -85,7 +85,7 @@ class Neighbours(Result):
         """Similarity of each."""
         fig = figure(f"{self.ids[0]} is nearest" if self.ids else "Nothing fits")
         fig.add_bar(y=list(self.ids), x=self.similarity, orientation="h", marker_color=ACCENT)
-        return fig.update_yaxes(autorange="reversed").update_xaxes(title="cosine similarity")
+        return fig.update_yaxes(type="category", autorange="reversed").update_xaxes(title="cosine similarity")
 
 # %% ../../nbs/20_audio/55_similarity.ipynb #30f5fb2a
 EXACT = 10_000  # tracks up to which all are compared

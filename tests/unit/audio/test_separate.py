@@ -577,3 +577,8 @@ def test_a_cut_off_wav_has_no_parts(tmp_path):
     with pytest.raises(AudioError, match="is cut off"):
         stand_in(low).file(tmp_path / "a.wav", tmp_path / "v.wav", tmp_path / "r.wav")
     assert names(tmp_path) == ["a.wav"]
+
+
+def test_a_part_that_is_not_there():
+    with pytest.raises(ParameterError, match="part 'bass': allowed are a"):
+        Stems({"a": np.ones(10)}, 1000).share("bass")
