@@ -99,8 +99,13 @@ def in_child(function: Callable[[], Any]) -> Any:
         finally:
             os._exit(0)
     os.close(start)
-    with os.fdopen(end) as answer:
-        line = answer.readline()
+    try:
+        with os.fdopen(end) as answer:
+            line = answer.readline()
+    except BaseException:  # Ctrl-C, an alarm clock: nobody waits for the answer any more
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     said = json.loads(line) if line else {"error": f"the child ended with status {status} and said nothing"}
     if "error" in said:

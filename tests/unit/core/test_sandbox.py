@@ -1,6 +1,7 @@
 """A hostile program in the sandbox: each attack works outside of it (else it would show nothing) and fails inside."""
 import ctypes
 import errno
+import inspect
 import json
 import mmap
 import os
@@ -633,54 +634,66 @@ def test_every_right_that_can_be_attacked_is():
 
 
 # ---- what it may do, it can do ----
+def everyday_work() -> dict:
+    """What reports do all day, each with its answer; its source runs by itself."""
+    import asyncio
+    import datetime as dt
+    import multiprocessing
+    import os
+    import ssl
+    import subprocess
+    import tempfile
+    from multiprocessing.shared_memory import SharedMemory
+    from pathlib import Path
+    from zoneinfo import ZoneInfo
+
+    import duckdb
+    import matplotlib
+    import pandas as pd
+    from joblib import Parallel, delayed
+    from sklearn.cluster import KMeans
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+    found = {}
+    with duckdb.connect("lake.db") as c:
+        c.execute("SET threads = 4")
+        c.execute("CREATE TABLE t AS SELECT range AS i FROM range(1000000)")
+        found["duckdb"] = c.execute("SELECT sum(i) FROM t").fetchone()[0]
+    found["KMeans"] = len(KMeans(2, n_init=1, random_state=0).fit(pd.DataFrame({"x": [0.0, 0.1, 5.0]})).cluster_centers_)
+    found["joblib"] = Parallel(n_jobs=2)(delayed(pow)(i, 2) for i in range(3))
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        found["pool"] = pool.map(abs, [-1, -2])
+    memory = SharedMemory(create=True, size=10)
+    memory.close()
+    memory.unlink()
+    found["ls"] = "lake.db" in subprocess.run(["ls"], capture_output=True, text=True, check=True).stdout
+
+    async def talk():
+        process = await asyncio.create_subprocess_exec("echo", "hello", stdout=subprocess.PIPE)
+        return (await process.communicate())[0].decode(), await asyncio.to_thread(abs, -3)
+    found["asyncio"] = asyncio.run(talk())
+    with tempfile.NamedTemporaryFile("w") as file:
+        found["tempfile"] = file.name.startswith(os.getcwd())
+    found["zone"] = dt.datetime(2024, 6, 1, tzinfo=ZoneInfo("Europe/Paris")).utcoffset().seconds
+    pyplot.plot([1, 2])
+    pyplot.savefig("picture.png")
+    found["picture"] = Path("picture.png").stat().st_size > 0
+    found["certificates"] = ssl.create_default_context().verify_mode == ssl.CERT_REQUIRED
+    _, slave = os.openpty()
+    found["terminal"] = os.ttyname(slave).startswith("/dev/pts/")
+    return found
+
+
 def test_everyday_work_goes_on(targets):
+    # in an interpreter of its own: what other tests started here (OpenMP, joblib's pool) would hang in a fork of it,
+    # and coverage's handler can miss the signal that ends a pool's worker
+    program = f"{inspect.getsource(everyday_work)}\nimport json\nprint(json.dumps(everyday_work()))"
+    own = dict.fromkeys(("HOME", "TMPDIR", "MPLCONFIGDIR", "JOBLIB_TEMP_FOLDER"), str(targets.run))
+
     def use():
-        os.chdir(targets.run)
-        os.environ.update(dict.fromkeys(("HOME", "TMPDIR", "MPLCONFIGDIR", "JOBLIB_TEMP_FOLDER"), str(targets.run)))
-        tempfile.tempdir = None
-        import asyncio
-        import datetime as dt
-        import multiprocessing
-        import ssl
-        from multiprocessing.shared_memory import SharedMemory
-        from zoneinfo import ZoneInfo
-
-        import duckdb
-        import matplotlib
-        import pandas as pd
-        from joblib import Parallel, delayed
-        from sklearn.cluster import KMeans
-        matplotlib.use("agg")
-        from matplotlib import pyplot
-        found = {}
-        with duckdb.connect("lake.db") as c:
-            c.execute("SET threads = 4")
-            c.execute("CREATE TABLE t AS SELECT range AS i FROM range(1000000)")
-            found["duckdb"] = c.execute("SELECT sum(i) FROM t").fetchone()[0]
-        found["KMeans"] = len(KMeans(2, n_init=1, random_state=0).fit(pd.DataFrame({"x": [0.0, 0.1, 5.0]})).cluster_centers_)
-        found["joblib"] = Parallel(n_jobs=2)(delayed(pow)(i, 2) for i in range(3))
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # coverage's handler can miss the signal that ends a pool's worker, just before that one waits
-        with multiprocessing.get_context("fork").Pool(2) as pool:
-            found["pool"] = pool.map(abs, [-1, -2])
-        memory = SharedMemory(create=True, size=10)
-        memory.close()
-        memory.unlink()
-        found["ls"] = "lake.db" in subprocess.run(["ls"], capture_output=True, text=True, check=True).stdout
-
-        async def talk():
-            process = await asyncio.create_subprocess_exec("echo", "hello", stdout=subprocess.PIPE)
-            return (await process.communicate())[0].decode(), await asyncio.to_thread(abs, -3)
-        found["asyncio"] = asyncio.run(talk())
-        with tempfile.NamedTemporaryFile("w") as file:
-            found["tempfile"] = file.name.startswith(str(targets.run))
-        found["zone"] = dt.datetime(2024, 6, 1, tzinfo=ZoneInfo("Europe/Paris")).utcoffset().seconds
-        pyplot.plot([1, 2])
-        pyplot.savefig("picture.png")
-        found["picture"] = Path("picture.png").stat().st_size > 0
-        found["certificates"] = ssl.create_default_context().verify_mode == ssl.CERT_REQUIRED
-        master, slave = os.openpty()
-        found["terminal"] = os.ttyname(slave).startswith("/dev/pts/")
-        return found
+        done = subprocess.run([sys.executable, "-c", program], cwd=targets.run, env={"PATH": os.environ["PATH"], **own},
+                              capture_output=True, text=True, timeout=120)
+        return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else done.stderr
     _, found = confined(use, targets.rules(memory=3 << 30, cpu=100, written=1 << 30), user=targets.user)
     assert found == {"duckdb": 499999500000, "KMeans": 2, "joblib": [0, 1, 4], "pool": [1, 2], "ls": True, "asyncio": ["hello\n", 3],
                      "tempfile": True, "zone": 7200, "picture": True, "certificates": True, "terminal": True}
@@ -1159,3 +1172,19 @@ def test_a_child_says_what_went_wrong():
     with pytest.raises(TenantLabError, match="status 3"):
         in_child(lambda: os._exit(3))
     assert in_child(lambda: "x" * 1_000_000) == "x" * 1_000_000
+
+
+def test_ctrl_c_ends_the_child_too(tmp_path):
+    def child():
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        os.kill(os.getppid(), signal.SIGUSR1)
+        time.sleep(600)
+
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            in_child(child)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
