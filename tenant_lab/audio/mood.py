@@ -162,7 +162,7 @@ class MoodModel:
         """
         from sklearn.model_selection import GroupKFold
 
-        check_number(self.level, "level", 0.5, 0.999), check_number(self.folds, "folds", 2, integer=True)
+        check_number(self.level, "level", 0.5, 0.999), check_number(self.folds, "folds", 2, integer=True), check_number(self.random_state, "random_state", 0, integer=True)
         x, names = feature_matrix(rows)
         y = np.column_stack([_ratings(values, len(x), name) for name, values in (("valence", valence), ("arousal", arousal))])
         owners = np.arange(len(x)) if groups is None else np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
@@ -171,7 +171,8 @@ class MoodModel:
         count = min(self.folds, np.unique(owners).size)
         if len(x) < 10 or count < 2:
             raise ParameterError(f"{len(x)} rows of {np.unique(owners).size} groups: needs 10 rows and 2 groups or more")
-        if np.ceil(self.level * (len(x) + 1)) > len(x):
+        rank = int(np.ceil(self.level * (len(x) + 1)))  # of the upper bounds; the lower ones mirror it
+        if rank > len(x):
             raise ParameterError(f"level {self.level}: no interval of {len(x)} ratings reaches it; ask for {1000 * len(x) // (len(x) + 1) / 1000} at most")
         models, place, held = [], np.zeros(len(x), int), np.zeros((2, *y.shape))
         split = GroupKFold(count, shuffle=True, random_state=self.random_state).split(x, y, owners)
@@ -182,7 +183,7 @@ class MoodModel:
         idle = [axis for axis in WORDS if error[axis] >= mean_error[axis]]
         self.notes_ = (f"{' and '.join(idle)}: no better than always saying the mean",) if idle else ()
         self.feature_names_, self.error_, self.mean_error_ = names, error, mean_error
-        self._models, self._place, self._residuals, self._whole = models, place, np.abs(y - held[0]), _ridge(x, y)
+        self._models, self._place, self._rank, self._residuals, self._whole = models, place, rank, np.abs(y - held[0]), _ridge(x, y)
         return self
 
     def predict(self, rows: Any) -> "pd.DataFrame":
@@ -194,12 +195,10 @@ class MoodModel:
         x, _ = feature_matrix(rows, self.feature_names_)
         by_fold, whole = np.stack([model.predict(x) for model in self._models]), self._whole.predict(x)
         centre, found = by_fold[self._place], dict[str, np.ndarray]()
-        size = len(self._place)
-        rank = int(np.ceil(self.level * (size + 1)))  # of the upper bounds; the lower ones mirror it
         for n, axis in enumerate(WORDS):
             reach = self._residuals[:, n, None]
             low, high = np.sort(centre[..., n] - reach, axis=0), np.sort(centre[..., n] + reach, axis=0)
-            found |= {axis: whole[:, n], f"{axis}_low": low[size - rank], f"{axis}_high": high[rank - 1]}
+            found |= {axis: whole[:, n], f"{axis}_low": low[len(low) - self._rank], f"{axis}_high": high[self._rank - 1]}
         return pd.DataFrame(found)
 
 

@@ -162,7 +162,7 @@ class SimilarityIndex:
             self._place |= {name: len(self._rows) + n for n, name in enumerate(names)}
             self._names += names
             self._rows, self._used = np.concatenate([self._rows, rows]), np.concatenate([self._used, np.ones(len(rows), bool)])
-            self.about |= dict(zip(names, notes, strict=True))
+            self.about |= dict(zip(names, map(dict, notes), strict=True))
             if self._graph is not None:
                 self._graph.add(np.arange(len(self._rows) - len(rows), len(self._rows), dtype=np.uint64), rows, threads=1)
             _compact(self)
@@ -294,4 +294,6 @@ def load_index(path: str | os.PathLike[str]) -> SimilarityIndex:
         made._used = np.ones(len(made._rows), bool)
         if made._rows.shape != (len(made._place), made.width) or not made._mean.shape == made._scale.shape == (made.width,):
             raise ValueError(f"{len(made._place)} tracks of {made.width} numbers, but rows of shape {made._rows.shape}")
+        if not np.isfinite(made._rows).all():
+            raise ValueError("numbers that are not finite")
     return made

@@ -358,10 +358,18 @@ def test_too_few_ratings(rows):
     assert MoodModel().fit(x, valence, arousal, groups=[0, 1] * 5).predict(x).shape == (10, 6)
 
 
-@pytest.mark.parametrize("parameter, value", [("level", 0.4), ("level", 1), ("level", 1.0), ("level", None), ("level", float("nan")), ("folds", 1), ("folds", 2.5), ("folds", "5")])
+@pytest.mark.parametrize("parameter, value", [("level", 0.4), ("level", 1), ("level", 1.0), ("level", None), ("level", float("nan")), ("folds", 1), ("folds", 2.5), ("folds", "5"),
+                                              ("random_state", -1), ("random_state", "x")])
 def test_wrong_parameters(fitted, parameter, value):
     with pytest.raises(ParameterError, match=parameter):
         MoodModel(**{parameter: value}).fit(*fitted[1:])
+
+
+def test_intervals_are_of_the_level_that_was_fitted(fitted):
+    model = MoodModel().fit(*fitted[1:])
+    before = model.predict(fitted[1])
+    model.level = 0.999
+    assert model.predict(fitted[1]).equals(before)
 
 
 def test_unfitted_and_other_columns(fitted):

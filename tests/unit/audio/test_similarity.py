@@ -221,7 +221,7 @@ def test_what_cannot_be_saved_leaves_the_saved(tmp_path, about):
 
 @pytest.mark.parametrize("change", [
     {"facts": np.array("{}")}, {"facts": np.array("[]")}, {"facts": np.array("no json")}, {"array rows": rows(4)}, {"array rows": rows(5, 19)}, {"array mean": np.zeros(3)},
-    {"array rows": None}])
+    {"array rows": None}, {"array rows": np.full((5, 20), np.nan, "f4")}])
 def test_a_file_that_is_no_index(tmp_path, change):
     save_index(filled(rows(5)), tmp_path / "i.npz")
     with np.load(tmp_path / "i.npz") as file:

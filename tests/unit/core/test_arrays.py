@@ -35,6 +35,15 @@ def test_a_damaged_file_is_named(tmp_path, damage):
         assert arrays["a"].sum() == 4950 and facts["n"] == 1
 
 
+def test_a_file_cut_off_anywhere_is_named(tmp_path):
+    save_arrays(tmp_path / "x.npz", {"n": 1}, {"a": np.arange(10.0)})
+    whole = (tmp_path / "x.npz").read_bytes()
+    for length in range(len(whole)):
+        (tmp_path / "x.npz").write_bytes(whole[:length])
+        with pytest.raises(ParameterError, match="is no saved thing"), saved_arrays(tmp_path / "x.npz", "thing"):
+            pass
+
+
 @pytest.mark.parametrize("ask", [lambda f, a: f["none"], lambda f, a: a["none"], lambda f, a: f.none, lambda f, a: a["a"][7], lambda f, a: f["n"]["x"], lambda f, a: int("x")])
 def test_what_the_block_lacks_is_the_files_fault(tmp_path, ask):
     save_arrays(tmp_path / "x.npz", {"n": 1}, {"a": np.arange(3)})
