@@ -57,11 +57,11 @@ def saved_arrays(path: str | os.PathLike[str], what: str) -> Iterator[tuple[dict
         The file is not one, is damaged, or lacks what the block asks for.
     FileNotFoundError
     """
-    raw = Path(path).open("rb")  # a file that cannot be opened is no damaged one
-    try:
-        with raw, np.load(raw, allow_pickle=False) as file:
-            facts = json.loads(str(file["facts"]))
-            arrays = {name.removeprefix("array "): file[name] for name in file.files if name != "facts"}
-        yield facts, arrays
-    except (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise ParameterError(f"{os.fspath(path)} is no saved {what}, or is damaged: {type(error).__name__}: {error}") from error
+    with Path(path).open("rb") as raw:  # a file that cannot be opened is no damaged one
+        try:
+            with np.load(raw, allow_pickle=False) as file:
+                facts = json.loads(str(file["facts"]))
+                arrays = {name.removeprefix("array "): file[name] for name in file.files if name != "facts"}
+            yield facts, arrays
+        except (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise ParameterError(f"{os.fspath(path)} is no saved {what}, or is damaged: {type(error).__name__}: {error}") from error

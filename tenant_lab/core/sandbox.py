@@ -164,12 +164,9 @@ def _children() -> list[int]:
     """Process ids of this process's children."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except OSError:  # ended meanwhile
-            continue
-        if int(fields[1]) == os.getpid():
-            found.append(int(entry.parent.name))
+        with suppress(OSError):  # ended meanwhile
+            if int(entry.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                found.append(int(entry.parent.name))
     return found
 
 
