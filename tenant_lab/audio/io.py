@@ -183,7 +183,7 @@ def _by_ffmpeg(file: Path, copy: Path, longest: float) -> None:
 
 # %% ../../nbs/20_audio/00_io.ipynb #03aefe2c
 CHUNKS: dict[bytes, tuple[int, int, int, Literal["little", "big"], bytes, int]] = {  # first chunk, bytes of a name and of a length, order, the samples' chunk, alignment
-    b"RIFF": (12, 4, 4, "little", b"data", 2), b"FORM": (12, 4, 4, "big", b"SSND", 2), b"riff": (40, 16, 8, "little", b"data", 8),
+    **dict.fromkeys((b"RIFF", b"RF64", b"BW64"), (12, 4, 4, "little", b"data", 2)), b"FORM": (12, 4, 4, "big", b"SSND", 2), b"riff": (40, 16, 8, "little", b"data", 8),
     b"caff": (8, 4, 8, "big", b"data", 1)}
 
 
@@ -191,7 +191,7 @@ def _check_whole(file: Path) -> None:
     """Refuse a file that has less than it claims of itself."""
     size = file.stat().st_size
     with file.open("rb") as data:
-        kind, place, length = data.read(4), 0, 0
+        kind, place, length, long = data.read(4), 0, 0, 0
         if kind == b"OggS":
             data.seek(max(0, size - 66_000))  # a page has 65 307 bytes at most
             tail = data.read()
@@ -207,6 +207,8 @@ def _check_whole(file: Path) -> None:
                 data.seek(chunk)
                 name, length = data.read(named), int.from_bytes(data.read(counted), order)
                 length -= named + counted if kind == b"riff" else 0  # W64 counts a chunk's head with it
+                long = int.from_bytes(data.read(16)[8:], order) if name == b"ds64" else long
+                length = long if long and name == samples else length  # RF64 counts elsewhere what 32 bits cannot
                 place = chunk + named + counted if name.startswith(samples) else 0
                 chunk += named + counted + -(-max(0, length) // align) * align
     missing = place + length - size

@@ -51,7 +51,7 @@ def test_no_file(tmp_path, path, said):
         read_audio(tmp_path / path)
 
 
-@pytest.mark.parametrize("ending", ["wav", "flac", "aiff", "au", "w64", "caf", "ogg"])
+@pytest.mark.parametrize("ending", ["wav", "flac", "aiff", "au", "w64", "rf64", "caf", "ogg"])
 @pytest.mark.parametrize("share", [0.999, 0.5, 0.1])
 def test_a_truncated_file_is_said(tmp_path, ending, share):
     """Whether ffmpeg is there or not: it would read what is left."""
