@@ -71,7 +71,8 @@ def test_few_tracks_and_none(tmp_path, names, tracks, headlines):
     result, text, _ = made(label(tmp_path / "home", names))
     found = values(result.folder)
     assert found["Tracks"] == tracks and len([v for v in json.loads((Path(result.folder) / "values.json").read_text()) if v["headline"]]) == headlines
-    assert ("Not read" in text) is (tracks < len(names)) and "LU above" not in (text if tracks < 2 else "")
+    assert ("Not read" in text) is (tracks < len(names)) and ("nothing that can be heard" in text) is (tracks == 0)
+    assert "LU above" not in (text if tracks < 2 else "")
 
 
 def test_rows_that_lack_what_may_be_lacking(tmp_path):
