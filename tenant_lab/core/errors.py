@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TenantLabError', 'ParameterError', 'NotFittedError', 'TenantAccessError', 'StoreError', 'ReportError',
-           'ModelMissingError', 'AudioError', 'SchemaError']
+           'ModelMissingError', 'AudioError', 'ConvergenceError', 'SchemaError']
 
 # %% ../../nbs/00_core/01_errors.ipynb #515072ca
 from collections.abc import Mapping, Sequence
@@ -41,6 +41,10 @@ class ModelMissingError(TenantLabError, FileNotFoundError):
 
 class AudioError(TenantLabError, ValueError):
     """A sound file, or an array of samples, is not what can be worked with."""
+
+
+class ConvergenceError(TenantLabError, RuntimeError):
+    """A search for the best parameters found none; nothing was fitted."""
 
 # %% ../../nbs/00_core/01_errors.ipynb #53fb0707
 class SchemaError(TenantLabError, ValueError):

@@ -8,7 +8,7 @@ from tenant_lab.core import errors
 
 BASES = {"ParameterError": ValueError, "NotFittedError": AttributeError, "TenantAccessError": PermissionError,
          "StoreError": OSError, "ReportError": RuntimeError, "ModelMissingError": FileNotFoundError, "SchemaError": ValueError,
-         "AudioError": ValueError}
+         "AudioError": ValueError, "ConvergenceError": RuntimeError}
 
 
 @pytest.mark.parametrize("name", BASES)
