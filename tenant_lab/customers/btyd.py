@@ -6,7 +6,7 @@
 __all__ = ['Pairs', 'Coefficient', 'FARTHEST', 'LEVEL', 'Sums', 'levels', 'Customers', 'columns', 'customers', 'Stories',
            'summed', 'Estimate', 'parameters', 'maximise', 'Behaviour', 'BuyTillYouDie']
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #73e8613e
+# %% ../../nbs/22_customers/12_btyd.ipynb #f16587b8
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from ..core.frames import arrow
 if TYPE_CHECKING:
     import pandas as pd
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #0b9f446a
+# %% ../../nbs/22_customers/12_btyd.ipynb #8662a945
 def levels(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first row of each distinct combination, and each row's number among the combinations.
 
@@ -48,7 +48,7 @@ def levels(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first[level[::-1]] = np.arange(len(level))[::-1]  # the last that is written is the first row
     return first, level
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #6af5ee6a
+# %% ../../nbs/22_customers/12_btyd.ipynb #0a8b7ff9
 @dataclass(frozen=True)
 class Customers:
     """Distinct rows of a summary; made by `customers`.
@@ -135,7 +135,7 @@ def customers(frame: Any, covariates: Sequence[str] = ()) -> Customers:
     kept = np.stack([c[first] for c in z]) if z else np.zeros((0, len(x)))
     return Customers(x, t_x, T, weight, kept, row, *levels(x, *kept))
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #5c973f3c
+# %% ../../nbs/22_customers/12_btyd.ipynb #9ec0491c
 Pairs = dict[tuple[int, int], Any]   # (i, j), i <= j -> second derivative by parameters i and j; what is left out is 0
 
 
@@ -158,7 +158,7 @@ class Stories:
     m_slopes: Sequence[Any]
     m_curves: Pairs
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #76f543a9
+# %% ../../nbs/22_customers/12_btyd.ipynb #6355b5f8
 Coefficient = list[tuple[int, Any]]   # parameter, how much its logarithm moves with it: a number or shape (n,)
 
 
@@ -199,7 +199,7 @@ def summed(told: Stories, theta: Sequence[Any], moved: Sequence[Coefficient], we
             hessian[b, a] = hessian[a, b]
     return add(told.value + top + np.log(total)), gradient, hessian
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #632cc2be
+# %% ../../nbs/22_customers/12_btyd.ipynb #a5e0f4e0
 @dataclass(frozen=True)
 class Estimate:
     """What `maximise` found.
@@ -228,9 +228,9 @@ def parameters(coefficients: np.ndarray, moved: Sequence[Coefficient], count: in
             logs[i] = logs[i] + value * much
     return [np.exp(log) for log in logs]
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #bf62d9de
+# %% ../../nbs/22_customers/12_btyd.ipynb #126d7d12
 FARTHEST = 14.0      # of a logarithm from where the search begins: no parameter is a million times as large
-LEVEL = 1e-3, 1e-7   # of log-likelihood, and by customer: less is nothing, where a step makes a parameter more than half as large again
+LEVEL = 1e-3, 1e-6   # of log-likelihood, and by customer: less is nothing, where a step makes a parameter more than half as large again
 Sums = Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]
 
 
@@ -243,7 +243,7 @@ def _climb(sums: Sums, c: np.ndarray, weight: float, start: np.ndarray) -> tuple
         if 0.5 * weight * (slope @ step) < 1e-8:
             break
         step *= min(1.0, 2.0 / np.linalg.norm(step))
-        for _ in range(40):
+        for _ in range(20):
             found = sums(c + step) if np.abs(c + step - start).max() < FARTHEST else (-np.inf, slope, curve)
             if all(np.isfinite(part).all() for part in found) and found[0] >= value - 1e-13 * abs(value):
                 break
@@ -253,6 +253,7 @@ def _climb(sums: Sums, c: np.ndarray, weight: float, start: np.ndarray) -> tuple
         gained, c, (value, slope, curve) = weight * (found[0] - value), c + step, found
         if np.linalg.norm(step) > 0.5 and gained < max(LEVEL[0], LEVEL[1] * weight):
             level = step
+        if level.any() or np.abs(c - start).max() > FARTHEST - 0.1:  # against the wall
             break
     return c, value, slope, curve, level
 
@@ -291,11 +292,12 @@ def maximise(stories: Callable[[list[Any], Any], Stories], start: Mapping[str, f
     c = begin
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for some in (parts[::every] for every in (64, 8) if len(parts) > every):
-            c = _climb(sums(some), c, sum(part.weight.sum() for part in some), begin)[0]
+            near, *_, level = _climb(sums(some), c, sum(part.weight.sum() for part in some), begin)
+            c = begin if level.any() else near  # a ridge of some leads all others astray
         top, value, slope, curve, level = _climb(sums(parts), c, weight := sum(part.weight.sum() for part in parts), begin)
     unknown = np.full(curve.shape, np.nan)
     if level.any():
-        ever = [f"{name} = {np.exp(c):.3g}" for name, c, step in zip(names, top, level, strict=False) if abs(step) > 0.5]
+        ever = [f"{name} = {np.exp(c):.3g}" for name, c, step in zip(names, top, level, strict=False) if abs(step) > 0.5 * np.abs(level).max()]
         return Estimate(top, unknown, value * weight, (f"{' and '.join(ever)} could go on without end and without gain: in this the customers are too much alike to tell; no standard errors",))
     sizes, directions = np.linalg.eigh(-curve)
     clear = sizes > 1e-9 * max(sizes[-1], 1e-300)
@@ -308,7 +310,7 @@ def maximise(stories: Callable[[list[Any], Any], Stories], start: Mapping[str, f
         return Estimate(top, unknown, value * weight, ("the data cannot tell all parameters apart: no standard errors",))
     return Estimate(top, np.linalg.inv(-curve) / weight, value * weight)
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #0123e7d3
+# %% ../../nbs/22_customers/12_btyd.ipynb #93c26fbd
 class Behaviour(ABC):
     """What a model states about customers, given its parameters `theta` (numbers, or one for each row)."""
 
@@ -353,7 +355,7 @@ class Behaviour(ABC):
     def expected_from_start(self, t: Any) -> np.ndarray:
         """Mean number of repeat purchases of a customer from the first purchase to age `t`, shape of `t`."""
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #224ad728
+# %% ../../nbs/22_customers/12_btyd.ipynb #7e566638
 class BuyTillYouDie(Behaviour):
     """What the models share.
 
