@@ -1,4 +1,4 @@
-"""Published fits of buy-till-you-die models to the CDNOW sample, and what they say of single customers.
+"""Published fits of buy-till-you-die models, and what they say of single customers.
 
 The sample (every customer of it is in the data that we ship; cdnow_sample.txt has the numbers) has 2,357 customers, 39
 weeks of calibration with 2,457 repeat purchases, and 39 weeks held out with 1,882.
@@ -14,6 +14,7 @@ from tenant_lab.core.settings import shipped
 from tenant_lab.customers.bgnbd import BGNBD, MBGNBD
 from tenant_lab.customers.gammagamma import GammaGamma
 from tenant_lab.customers.paretonbd import ParetoNBD
+from tenant_lab.customers.renewals import BGBB, SBG
 from tenant_lab.customers.summary import summary
 
 
@@ -55,6 +56,21 @@ def test_published_gamma_gamma(sample):
     assert found.customers_ == 946
     assert [round(v, 2) for v in found.params_.values()] == [6.25, 3.74, 15.44]
     assert found.log_likelihood_ == pytest.approx(-4055.9177, abs=1e-3)
+
+
+def test_published_bgbb():
+    """Fader, Hardie & Shang (2010), table 3: 11,104 donors of 1995, six years; log-likelihood -33,225.6. As counted in `lifetimes`."""
+    gifts = [(6, 6, 1203), (5, 6, 728), (4, 6, 512), (3, 6, 357), (2, 6, 234), (1, 6, 129), (5, 5, 335), (4, 5, 284), (3, 5, 225), (2, 5, 173), (1, 5, 119), (4, 4, 240),
+             (3, 4, 181), (2, 4, 155), (1, 4, 78), (3, 3, 322), (2, 3, 255), (1, 3, 129), (2, 2, 613), (1, 2, 277), (1, 1, 1091), (0, 0, 3464)]
+    found = BGBB().fit(pd.DataFrame(gifts, columns=["frequency", "recency", "weight"]).assign(T=6))
+    assert found.customers_ == 11_104 and found.log_likelihood_ == pytest.approx(-33_225.6, abs=0.05)
+    assert found.params_ == pytest.approx({"alpha": 1.204, "beta": 0.750, "gamma": 0.657, "delta": 2.783}, abs=6e-4)
+
+
+def test_published_sbg():
+    """Fader & Hardie (2007), the series "Regular", from the start to the seventh renewal."""
+    found = SBG().fit(10 * np.array([100, 63.1, 46.8, 38.2, 32.6, 28.9, 26.2, 24.1]))
+    assert found.params_ == pytest.approx({"alpha": 0.7041, "beta": 1.1820}, abs=6e-5)
 
 
 def test_bgnbd_expectations_of_the_paper(fitted):
