@@ -6,7 +6,7 @@
 __all__ = ['Pairs', 'Coefficient', 'FARTHEST', 'LEVEL', 'Sums', 'levels', 'Customers', 'columns', 'customers', 'Stories',
            'summed', 'Estimate', 'parameters', 'maximise', 'Behaviour', 'BuyTillYouDie']
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #f16587b8
+# %% ../../nbs/22_customers/12_btyd.ipynb #529a4370
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from ..core.frames import arrow
 if TYPE_CHECKING:
     import pandas as pd
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #8662a945
+# %% ../../nbs/22_customers/12_btyd.ipynb #f7ebee0b
 def levels(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first row of each distinct combination, and each row's number among the combinations.
 
@@ -48,7 +48,7 @@ def levels(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first[level[::-1]] = np.arange(len(level))[::-1]  # the last that is written is the first row
     return first, level
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #0a8b7ff9
+# %% ../../nbs/22_customers/12_btyd.ipynb #143b0f8b
 @dataclass(frozen=True)
 class Customers:
     """Distinct rows of a summary; made by `customers`.
@@ -135,7 +135,7 @@ def customers(frame: Any, covariates: Sequence[str] = ()) -> Customers:
     kept = np.stack([c[first] for c in z]) if z else np.zeros((0, len(x)))
     return Customers(x, t_x, T, weight, kept, row, *levels(x, *kept))
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #9ec0491c
+# %% ../../nbs/22_customers/12_btyd.ipynb #1e7248b0
 Pairs = dict[tuple[int, int], Any]   # (i, j), i <= j -> second derivative by parameters i and j; what is left out is 0
 
 
@@ -158,7 +158,7 @@ class Stories:
     m_slopes: Sequence[Any]
     m_curves: Pairs
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #6355b5f8
+# %% ../../nbs/22_customers/12_btyd.ipynb #dc9b9c5f
 Coefficient = list[tuple[int, Any]]   # parameter, how much its logarithm moves with it: a number or shape (n,)
 
 
@@ -199,7 +199,7 @@ def summed(told: Stories, theta: Sequence[Any], moved: Sequence[Coefficient], we
             hessian[b, a] = hessian[a, b]
     return add(told.value + top + np.log(total)), gradient, hessian
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #a5e0f4e0
+# %% ../../nbs/22_customers/12_btyd.ipynb #4c41aa3a
 @dataclass(frozen=True)
 class Estimate:
     """What `maximise` found.
@@ -228,9 +228,9 @@ def parameters(coefficients: np.ndarray, moved: Sequence[Coefficient], count: in
             logs[i] = logs[i] + value * much
     return [np.exp(log) for log in logs]
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #126d7d12
-FARTHEST = 14.0      # of a logarithm from where the search begins: no parameter is a million times as large
-LEVEL = 1e-3, 1e-6   # of log-likelihood, and by customer: less is nothing, where a step makes a parameter more than half as large again
+# %% ../../nbs/22_customers/12_btyd.ipynb #01a07752
+FARTHEST = 17.0       # of a logarithm from where the search begins: no parameter is ten million times as large
+LEVEL = 1e-3, 1e-7   # of log-likelihood, and by customer: less is nothing, where a step makes a parameter more than half as large again
 Sums = Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]
 
 
@@ -310,7 +310,7 @@ def maximise(stories: Callable[[list[Any], Any], Stories], start: Mapping[str, f
         return Estimate(top, unknown, value * weight, ("the data cannot tell all parameters apart: no standard errors",))
     return Estimate(top, np.linalg.inv(-curve) / weight, value * weight)
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #93c26fbd
+# %% ../../nbs/22_customers/12_btyd.ipynb #996a8a36
 class Behaviour(ABC):
     """What a model states about customers, given its parameters `theta` (numbers, or one for each row)."""
 
@@ -355,7 +355,7 @@ class Behaviour(ABC):
     def expected_from_start(self, t: Any) -> np.ndarray:
         """Mean number of repeat purchases of a customer from the first purchase to age `t`, shape of `t`."""
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #7e566638
+# %% ../../nbs/22_customers/12_btyd.ipynb #e1e6e9fe
 class BuyTillYouDie(Behaviour):
     """What the models share.
 
