@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['gammas', 'bg_stories', 'purchases_while_there', 'BGNBD', 'MBGNBD']
 
-# %% ../../nbs/22_customers/14_bgnbd.ipynb #e6a39e34
+# %% ../../nbs/22_customers/14_bgnbd.ipynb #1886138b
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..core.checks import check_number
-from .btyd import BuyTillYouDie, Customers, Stories, levels
+from .btyd import BuyTillYouDie, Customers, levels
+from .likelihood import Stories
 
-# %% ../../nbs/22_customers/14_bgnbd.ipynb #d2cf3cd3
+# %% ../../nbs/22_customers/14_bgnbd.ipynb #8130e81e
 def gammas(z: Any) -> tuple[Any, Any, Any]:
     """Logarithm of the gamma function, its first and its second derivative."""
     from scipy.special import digamma, gammaln, zeta
@@ -40,7 +41,7 @@ def bg_stories(theta: list[Any], rows: Customers, m: int) -> Stories:
         {(0, 0): curve_r, (0, 1): 1 / alpha - by_age, (1, 1): size * by_age**2 - r / alpha**2, (2, 2): curve_a, (2, 3): curve_a, (3, 3): curve_b},
         gone[None], [longer, size * nearer, 1 / a, -1 / n], {(0, 1): nearer, (1, 1): size * (by_last**2 - by_age**2), (2, 2): -1 / a**2, (3, 3): 1 / n**2})
 
-# %% ../../nbs/22_customers/14_bgnbd.ipynb #d828cbf1
+# %% ../../nbs/22_customers/14_bgnbd.ipynb #2d463429
 def purchases_while_there(size: Any, age: Any, a: Any, b: Any, t: float) -> np.ndarray:
     """Mean number of purchases in the time `t` of customers who are there now.
 
@@ -66,7 +67,7 @@ def purchases_while_there(size: Any, age: Any, a: Any, b: Any, t: float) -> np.n
     found = np.where(close, (near(np.where(close, 1 - 1e-4, a)) + near(np.where(close, 1 + 1e-4, a))) / 2, near(np.where(close, 2.0, a)))
     return np.where(np.isfinite(found), found, -np.expm1(-size * np.log1p(t / age * a / (a + b))) * (a + b) / a)
 
-# %% ../../nbs/22_customers/14_bgnbd.ipynb #57f8ca6a
+# %% ../../nbs/22_customers/14_bgnbd.ipynb #2c009b80
 class BGNBD(BuyTillYouDie):
     """Beta-geometric/NBD model of repeat purchases (Fader, Hardie & Lee 2005).
 
@@ -93,7 +94,7 @@ class BGNBD(BuyTillYouDie):
     _early: ClassVar[int] = 0   # 1: one may leave after the first purchase
 
     def _start(self, rows: Customers) -> dict[str, float]:
-        return {"r": 1.0, "alpha": float(rows.weight @ rows.T / (rows.weight @ rows.x)), "a": 1.0, "b": 3.0}
+        return {"r": 1.0, "alpha": float(np.average(rows.T, weights=rows.weight) / np.average(rows.x, weights=rows.weight)), "a": 1.0, "b": 3.0}
 
     def _stories(self, theta: list[Any], rows: Customers) -> Stories:
         return bg_stories(theta, rows, self._early)

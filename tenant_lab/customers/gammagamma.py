@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Spenders', 'gamma_stories', 'GammaGamma']
 
-# %% ../../nbs/22_customers/20_gammagamma.ipynb #c83ad223
+# %% ../../nbs/22_customers/20_gammagamma.ipynb #7aaf1e5e
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,12 +14,13 @@ from ..core.checks import check_number
 from ..core.errors import NotFittedError, ParameterError, SchemaError
 from ..core.results import format_number
 from .bgnbd import gammas
-from .btyd import Stories, columns, maximise
+from .btyd import columns
+from .likelihood import Stories, maximise
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# %% ../../nbs/22_customers/20_gammagamma.ipynb #34d1953b
+# %% ../../nbs/22_customers/20_gammagamma.ipynb #5d95bc8d
 class Spenders:
     """Customers with repeat purchases: `x` of them, of the mean `m`, each row standing for `weight` customers."""
 
@@ -39,7 +40,7 @@ def gamma_stories(theta: list[Any], rows: Spenders) -> Stories:
         {(0, 0): x**2 * (a2 - b2), (0, 1): x * a2, (0, 2): -x / total, (1, 1): a2 - c2, (1, 2): 1 / v - 1 / total, (2, 2): (p * x + q) / total**2 - q / v**2},
         np.zeros((0, len(x))), [0.0, 0.0, 0.0], {})
 
-# %% ../../nbs/22_customers/20_gammagamma.ipynb #53000a13
+# %% ../../nbs/22_customers/20_gammagamma.ipynb #19be699e
 class GammaGamma:
     """Gamma-gamma model of the amounts of purchases (Fader & Hardie 2013).
 

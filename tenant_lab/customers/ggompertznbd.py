@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['gompertz', 'gompertz_stories', 'gompertz_time_there', 'GGompertzNBD']
 
-# %% ../../nbs/22_customers/18_ggompertznbd.ipynb #49a9e1d1
+# %% ../../nbs/22_customers/18_ggompertznbd.ipynb #d517b3e4
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..core.checks import check_number
-from .btyd import Customers, Stories, maximise
+from .btyd import Customers
+from .likelihood import Stories, maximise
 from .paretonbd import NODES, ParetoNBD, nodes, pareto_stories, purchases_until
 
-# %% ../../nbs/22_customers/18_ggompertznbd.ipynb #d9fdbe32
+# %% ../../nbs/22_customers/18_ggompertznbd.ipynb #bb1c461b
 def gompertz(b: Any, beta: Any, u: Any) -> tuple[Any, Any, Any]:
     """`ln G(u)`, its derivative by `b u`, and `1 / G(u)`."""
     age = b * u
@@ -22,7 +23,7 @@ def gompertz(b: Any, beta: Any, u: Any) -> tuple[Any, Any, Any]:
     log = np.where(late, age + np.log1p((beta - 1) * np.exp(-np.maximum(age, 1))), np.log(beta + np.expm1(np.minimum(age, 1))))
     return log, np.exp(age - log), np.exp(-log)
 
-# %% ../../nbs/22_customers/18_ggompertznbd.ipynb #ff5c5cbc
+# %% ../../nbs/22_customers/18_ggompertznbd.ipynb #56b4ba2b
 def gompertz_stories(theta: list[Any], rows: Customers) -> Stories:
     """Likelihoods of the Gamma-Gompertz/NBD, by r, alpha, b, s and beta."""
     r, alpha, b, s, beta = theta
@@ -39,7 +40,7 @@ def gompertz_stories(theta: list[Any], rows: Customers) -> Stories:
         {**purchases.m_curves, (2, 2): -1 / b**2 - (s + 1) * bend_u + s * bend_T, (2, 3): slope_T - slope_u, (2, 4): (s + 1) * slope_u * by_u - s * slope_T * by_T,
          (3, 3): -1 / s**2, (3, 4): by_T - by_u, (4, 4): (s + 1) * by_u**2 - s * by_T**2})
 
-# %% ../../nbs/22_customers/18_ggompertznbd.ipynb #65d95288
+# %% ../../nbs/22_customers/18_ggompertznbd.ipynb #27ae3bea
 def gompertz_time_there(b: Any, s: Any, beta: Any, T: Any, t: float) -> Any:
     """Mean time that customers who are there at `T` will be there in the time `t` that follows."""
     place, weight = np.polynomial.legendre.leggauss(3 * NODES)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STEPS', 'customer_lifetime_value', 'HoldoutReport', 'holdout_report']
 
-# %% ../../nbs/22_customers/24_ltv.ipynb #1da4377b
+# %% ../../nbs/22_customers/24_ltv.ipynb #92fc95f8
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-# %% ../../nbs/22_customers/24_ltv.ipynb #c30969ef
+# %% ../../nbs/22_customers/24_ltv.ipynb #19c798c0
 STEPS = 24
 
 
@@ -99,7 +99,7 @@ def _played(purchases: BuyTillYouDie, spend: GammaGamma, frame: Any, t: float, l
         ends[:, some] = np.quantile(sums, (0.5 - level / 2, 0.5 + level / 2), axis=0)
     return ends
 
-# %% ../../nbs/22_customers/24_ltv.ipynb #d34a906f
+# %% ../../nbs/22_customers/24_ltv.ipynb #04cc0b6c
 @dataclass(frozen=True)
 class HoldoutReport(NotedResult):
     """How models did on what they had not seen; made by `holdout_report`.
@@ -139,7 +139,7 @@ class HoldoutReport(NotedResult):
         fig.add_annotation(x=str(self.calibration_end), y=1, yref="paper", text="held out from here", showarrow=False, xanchor="left", xshift=4)
         return fig
 
-# %% ../../nbs/22_customers/24_ltv.ipynb #23f6f296
+# %% ../../nbs/22_customers/24_ltv.ipynb #dc254aae
 def _tracked(purchases: Any, as_of: Any, split: Any, days_a_unit: int, models: dict[str, BuyTillYouDie]) -> "pd.DataFrame":
     """Cumulative repeat purchases by the end of each unit of time."""
     import pandas as pd

@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['NODES', 'nodes', 'purchases_until', 'pareto_stories', 'time_there', 'ParetoNBD']
 
-# %% ../../nbs/22_customers/16_paretonbd.ipynb #aa3deeb7
+# %% ../../nbs/22_customers/16_paretonbd.ipynb #db3bbc2d
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..core.checks import check_number
 from .bgnbd import gammas
-from .btyd import BuyTillYouDie, Customers, Stories
+from .btyd import BuyTillYouDie, Customers
+from .likelihood import Stories
 
-# %% ../../nbs/22_customers/16_paretonbd.ipynb #2b5f15b5
+# %% ../../nbs/22_customers/16_paretonbd.ipynb #2e01ea66
 NODES = 16
 
 
@@ -46,7 +47,7 @@ def nodes(alpha: Any, beta: Any, size: np.ndarray, rows: Customers, most: Any = 
     with np.errstate(divide="ignore"):
         return u, np.log(0.5 * weight)[:, None] + np.log(width) + np.log(base + (u - rows.t_x))
 
-# %% ../../nbs/22_customers/16_paretonbd.ipynb #f978fb65
+# %% ../../nbs/22_customers/16_paretonbd.ipynb #168244ad
 def purchases_until(r: Any, alpha: Any, rows: Customers, u: np.ndarray) -> Stories:
     """Likelihoods of the purchases alone, by r and alpha, of a customer who is there until `T`, or until each of `u`."""
     (k, k1, k2), (r0, r1, r2) = gammas(r + rows.x[rows.first]), gammas(r)
@@ -71,7 +72,7 @@ def pareto_stories(theta: list[Any], rows: Customers) -> Stories:
         purchases.m + log_weight + np.log(s) + s * longer + np.log(gone), [*purchases.m_slopes, 1 / s + longer, s * age - (s + 1) * gone],
         {**purchases.m_curves, (2, 2): -1 / s**2, (2, 3): age - gone, (3, 3): (s + 1) * gone**2 - s * age**2})
 
-# %% ../../nbs/22_customers/16_paretonbd.ipynb #a515b962
+# %% ../../nbs/22_customers/16_paretonbd.ipynb #153eeadb
 def time_there(s: Any, age: Any, t: float) -> Any:
     """Mean time that customers who are there will be there in the time `t` that follows; `age` is `beta + T`."""
     from scipy.special import exprel
@@ -106,8 +107,8 @@ class ParetoNBD(BuyTillYouDie):
     _part: ClassVar[int] = 512
 
     def _start(self, rows: Customers) -> dict[str, float]:
-        mean = float(rows.weight @ rows.T / rows.weight.sum())
-        return {"r": 1.0, "alpha": mean / float(rows.weight @ rows.x / rows.weight.sum()), "s": 1.0, "beta": mean}
+        age, often = (float(np.average(v, weights=rows.weight)) for v in (rows.T, rows.x))
+        return {"r": 1.0, "alpha": age / often, "s": 1.0, "beta": age}
 
     def _stories(self, theta: list[Any], rows: Customers) -> Stories:
         return pareto_stories(theta, rows)

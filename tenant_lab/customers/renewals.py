@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['log_beta', 'bgbb_stories', 'BGBB', 'steps_there', 'sbg_stories', 'SBG']
 
-# %% ../../nbs/22_customers/22_renewals.ipynb #d20357c0
+# %% ../../nbs/22_customers/22_renewals.ipynb #76526e76
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -14,12 +14,13 @@ import numpy as np
 from ..core.checks import check_number
 from ..core.errors import NotFittedError, ParameterError, SchemaError
 from .bgnbd import gammas
-from .btyd import BuyTillYouDie, Customers, Pairs, Stories, maximise
+from .btyd import BuyTillYouDie, Customers
+from .likelihood import Pairs, Stories, maximise
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# %% ../../nbs/22_customers/22_renewals.ipynb #93977454
+# %% ../../nbs/22_customers/22_renewals.ipynb #44339305
 def log_beta(a: Any, b: Any, i: int, j: int) -> tuple[Any, dict[int, Any], Pairs]:
     """`ln B(a, b)` with its first and second derivatives, when `a` moves with parameter `i` and `b` with `j`."""
     (g, g1, g2), (h, h1, h2), (t, t1, t2) = gammas(a), gammas(b), gammas(a + b)
@@ -52,7 +53,7 @@ def bgbb_stories(theta: list[Any], rows: Customers) -> Stories:
     m, slopes, curves = _joined((1, log_beta(alpha + x, beta + years - x, 0, 1)), (-1, taken), (1, log_beta(gamma + 1, delta + years, 2, 3)), (-1, there))
     return Stories(*first, np.where(real, m, -np.inf), slopes, curves)
 
-# %% ../../nbs/22_customers/22_renewals.ipynb #7dbb9979
+# %% ../../nbs/22_customers/22_renewals.ipynb #7600fd31
 class BGBB(BuyTillYouDie):
     """Beta-geometric/beta-Bernoulli model of opportunities that are taken or not (Fader, Hardie & Shang 2010).
 
@@ -122,7 +123,7 @@ def steps_there(gamma: Any, delta: Any, t: float) -> Any:
         raise ParameterError(f"t {t}: needs a whole number of opportunities")
     return sum((np.exp(betaln(gamma, delta + j) - betaln(gamma, delta)) for j in range(1, int(whole) + 1)), 0.0 * (gamma + delta))
 
-# %% ../../nbs/22_customers/22_renewals.ipynb #2ed3957b
+# %% ../../nbs/22_customers/22_renewals.ipynb #5c9808ef
 @dataclass(frozen=True)
 class _Renewals:
     """Customers who left at renewal `t` (`left`), and those who were still there at the last one."""

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNITS', 'REFUNDS', 'Summary', 'summary']
 
-# %% ../../nbs/22_customers/10_summary.ipynb #8a606795
+# %% ../../nbs/22_customers/10_summary.ipynb #990bc4b8
 import datetime as dt
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-# %% ../../nbs/22_customers/10_summary.ipynb #f8d4cb4c
+# %% ../../nbs/22_customers/10_summary.ipynb #200e2ba4
 UNITS = {"day": 1, "week": 7}
 REFUNDS = ("net", "ignore")
 
@@ -29,7 +29,7 @@ REFUNDS = ("net", "ignore")
 def _counted(known: KnownPurchases, days_a_unit: int, split: dt.date, refunds: str) -> nw.LazyFrame:
     """One row a customer whose first purchase lies not after `split`: the four columns, and what came after `split`."""
     days = (KnownPurchases(known.rows.filter(nw.col("sale")), known.until) if refunds == "ignore" else known).days()
-    firsts = days.filter(nw.col("sale")).group_by("customer_id").agg(nw.col("day").min().alias("first_purchase"))
+    firsts = known.rows.filter(nw.col("known") & nw.col("sale")).group_by("customer_id").agg(nw.col("day").min().alias("first_purchase"))
     firsts = firsts.filter(nw.col("first_purchase") <= nw.lit(split))
     late, again = nw.col("day") > nw.lit(split), nw.col("day") > nw.col("first_purchase")
 
@@ -49,7 +49,7 @@ def _counted(known: KnownPurchases, days_a_unit: int, split: dt.date, refunds: s
         "customer_id", "first_purchase", "frequency", ((_days_since_year_one(nw.col("last")) - first) / days_a_unit).alias("recency"),
         ((nw.lit(split.toordinal()) - first) / days_a_unit).alias("T"), mean, "frequency_holdout", mean_holdout)
 
-# %% ../../nbs/22_customers/10_summary.ipynb #e26fee2e
+# %% ../../nbs/22_customers/10_summary.ipynb #4a62aa55
 @dataclass(frozen=True)
 class Summary(NotedResult):
     """What is known of each customer's purchases; made by `summary`.
@@ -84,7 +84,7 @@ class Summary(NotedResult):
                      yaxis={"title": {"text": "customers"}})
         return fig.add_bar(x=list(times.index), y=times, marker_color=ACCENT, hovertemplate="%{y} customers")
 
-# %% ../../nbs/22_customers/10_summary.ipynb #58c6c174
+# %% ../../nbs/22_customers/10_summary.ipynb #b7d71625
 def summary(purchases: Any, as_of: Any, unit: str = "day", calibration_end: Any = None, refunds: str = "net") -> Summary:
     """Frequency, recency, age and mean amount of each customer (Fader, Hardie & Lee 2005).
 

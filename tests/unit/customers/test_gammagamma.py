@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from tenant_lab.core.errors import NotFittedError, ParameterError, SchemaError
-from tenant_lab.customers.btyd import summed
 from tenant_lab.customers.gammagamma import GammaGamma, Spenders, gamma_stories
+from tenant_lab.customers.likelihood import summed
 
 
 def world(n, seed, p=6.0, q=4.0, v=15.0):

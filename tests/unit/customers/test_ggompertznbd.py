@@ -5,8 +5,9 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import gammaln
 
-from tenant_lab.customers.btyd import customers, parameters, summed
+from tenant_lab.customers.btyd import customers
 from tenant_lab.customers.ggompertznbd import GGompertzNBD, gompertz, gompertz_stories, gompertz_time_there
+from tenant_lab.customers.likelihood import parameters, summed
 from tenant_lab.customers.paretonbd import ParetoNBD, pareto_stories
 
 TRUE = {"r": 1.5, "alpha": 6.0, "b": 0.04, "s": 2.0, "beta": 4.0}

@@ -6,7 +6,8 @@ from scipy.integrate import quad
 from scipy.special import gammaln
 
 from tenant_lab.core.errors import NotFittedError, ParameterError
-from tenant_lab.customers.btyd import customers, parameters, summed
+from tenant_lab.customers.btyd import customers
+from tenant_lab.customers.likelihood import parameters, summed
 from tenant_lab.customers.paretonbd import ParetoNBD, pareto_stories, time_there
 
 TRUE = {"r": 0.8, "alpha": 9.0, "s": 0.7, "beta": 12.0}

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from tenant_lab.core.errors import NotFittedError, ParameterError, SchemaError
-from tenant_lab.customers.btyd import customers, parameters, summed
+from tenant_lab.customers.btyd import customers
+from tenant_lab.customers.likelihood import parameters, summed
 from tenant_lab.customers.renewals import BGBB, SBG, bgbb_stories, steps_there
 
 TRUE = {"alpha": 1.2, "beta": 0.8, "gamma": 0.7, "delta": 2.8}
