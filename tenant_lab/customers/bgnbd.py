@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['gammas', 'bg_stories', 'purchases_while_there', 'BGNBD', 'MBGNBD']
 
-# %% ../../nbs/22_customers/14_bgnbd.ipynb #1886138b
+# %% ../../nbs/22_customers/14_bgnbd.ipynb #db6f9938
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..core.checks import check_number
 from .btyd import BuyTillYouDie, Customers, levels
 from .likelihood import Stories
 
-# %% ../../nbs/22_customers/14_bgnbd.ipynb #8130e81e
+# %% ../../nbs/22_customers/14_bgnbd.ipynb #e565d1bc
 def gammas(z: Any) -> tuple[Any, Any, Any]:
     """Logarithm of the gamma function, its first and its second derivative."""
     from scipy.special import digamma, gammaln, zeta
@@ -41,7 +41,7 @@ def bg_stories(theta: list[Any], rows: Customers, m: int) -> Stories:
         {(0, 0): curve_r, (0, 1): 1 / alpha - by_age, (1, 1): size * by_age**2 - r / alpha**2, (2, 2): curve_a, (2, 3): curve_a, (3, 3): curve_b},
         gone[None], [longer, size * nearer, 1 / a, -1 / n], {(0, 1): nearer, (1, 1): size * (by_last**2 - by_age**2), (2, 2): -1 / a**2, (3, 3): 1 / n**2})
 
-# %% ../../nbs/22_customers/14_bgnbd.ipynb #2d463429
+# %% ../../nbs/22_customers/14_bgnbd.ipynb #0166c40b
 def purchases_while_there(size: Any, age: Any, a: Any, b: Any, t: float) -> np.ndarray:
     """Mean number of purchases in the time `t` of customers who are there now.
 
@@ -64,10 +64,11 @@ def purchases_while_there(size: Any, age: Any, a: Any, b: Any, t: float) -> np.n
     size, age, a, b = np.broadcast_arrays(*(np.asarray(v, float) for v in (size, age, a, b)))
     z = t / (age + t)
     close = np.abs(a - 1) < 1e-4
-    found = np.where(close, (near(np.where(close, 1 - 1e-4, a)) + near(np.where(close, 1 + 1e-4, a))) / 2, near(np.where(close, 2.0, a)))
+    below, above = (near(np.full(a.shape, 1 + side)) for side in (-1e-4, 1e-4)) if close.any() else (0.0, 0.0)
+    found = np.where(close, below + (above - below) * (a - 1 + 1e-4) / 2e-4, near(np.where(close, 2.0, a)))
     return np.where(np.isfinite(found), found, -np.expm1(-size * np.log1p(t / age * a / (a + b))) * (a + b) / a)
 
-# %% ../../nbs/22_customers/14_bgnbd.ipynb #2c009b80
+# %% ../../nbs/22_customers/14_bgnbd.ipynb #8a67526b
 class BGNBD(BuyTillYouDie):
     """Beta-geometric/NBD model of repeat purchases (Fader, Hardie & Lee 2005).
 

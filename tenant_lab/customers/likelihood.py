@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Pairs', 'Coefficient', 'FARTHEST', 'LEVEL', 'Sums', 'Stories', 'summed', 'Estimate', 'parameters', 'maximise']
 
-# %% ../../nbs/22_customers/11_likelihood.ipynb #581deb02
+# %% ../../nbs/22_customers/11_likelihood.ipynb #a3ffd58b
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import ConvergenceError
 
-# %% ../../nbs/22_customers/11_likelihood.ipynb #9041f41b
+# %% ../../nbs/22_customers/11_likelihood.ipynb #0182f995
 Pairs = dict[tuple[int, int], Any]   # (i, j), i <= j -> second derivative by parameters i and j; what is left out is 0
 
 
@@ -37,7 +37,7 @@ class Stories:
     m_slopes: Sequence[Any]
     m_curves: Pairs
 
-# %% ../../nbs/22_customers/11_likelihood.ipynb #793e2324
+# %% ../../nbs/22_customers/11_likelihood.ipynb #3e131a29
 Coefficient = list[tuple[int, Any]]   # parameter, how much its logarithm moves with it: a number or shape (n,)
 
 
@@ -78,7 +78,7 @@ def summed(told: Stories, theta: Sequence[Any], moved: Sequence[Coefficient], we
             hessian[b, a] = hessian[a, b]
     return add(told.value + top + np.log(total)), gradient, hessian
 
-# %% ../../nbs/22_customers/11_likelihood.ipynb #6472b3ab
+# %% ../../nbs/22_customers/11_likelihood.ipynb #b1fd9370
 @dataclass(frozen=True)
 class Estimate:
     """What `maximise` found.
@@ -107,7 +107,7 @@ def parameters(coefficients: np.ndarray, moved: Sequence[Coefficient], count: in
             logs[i] = logs[i] + value * much
     return [np.exp(log) for log in logs]
 
-# %% ../../nbs/22_customers/11_likelihood.ipynb #a579cd51
+# %% ../../nbs/22_customers/11_likelihood.ipynb #feb5c3d9
 FARTHEST = 17.0       # of a logarithm from where the search begins: no parameter is ten million times as large
 LEVEL = 1e-3, 1e-7   # of log-likelihood, and by customer: less is nothing, where a step makes a parameter more than half as large again
 Sums = Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]
@@ -118,8 +118,8 @@ def _climb(sums: Sums, c: np.ndarray, weight: float, start: np.ndarray) -> tuple
     (value, slope, curve), level = sums(c), np.zeros(len(c))
     for _ in range(200):
         sizes, directions = np.linalg.eigh(-curve)
-        step = directions @ ((directions.T @ slope) / np.maximum(np.abs(sizes), 1e-8 * np.abs(sizes).max() + 1e-300))  # upwards, whatever the curve
-        if 0.5 * weight * (slope @ step) < 1e-8:
+        step = directions @ ((directions.T @ slope) / np.maximum(np.abs(sizes), 1e-8 * max(np.abs(sizes).max(), np.abs(slope).max()) + 1e-300))  # upwards, whatever the curve
+        if 0.5 * weight * (slope @ step) < 1e-10:
             break
         step *= min(1.0, 2.0 / np.linalg.norm(step))
         for _ in range(20):
@@ -179,10 +179,10 @@ def maximise(stories: Callable[[list[Any], Any], Stories], start: Mapping[str, f
         ever = [f"{name} = {np.exp(c):.3g}" for name, c, step in zip(names, top, level, strict=False) if abs(step) > 0.5 * np.abs(level).max()]
         return Estimate(top, unknown, value * weight, (f"{' and '.join(ever)} could go on without end and without gain: in this the customers are too much alike to tell; no standard errors",))
     sizes, directions = np.linalg.eigh(-curve)
-    clear = sizes > 1e-9 * max(sizes[-1], 1e-300)
-    gain = 0.5 * weight * ((directions.T @ slope)[clear] ** 2 / sizes[clear]).sum()  # of one more step
+    clear, along = sizes > 1e-9 * max(sizes[-1], 1e-300), directions.T @ slope
+    gain = 0.5 * weight * (along[clear] ** 2 / sizes[clear]).sum()  # of one more step
     lost = [f"{name} = {np.exp(c):.3g}" for name, c, c0 in zip(names, top, begin, strict=False) if abs(c - c0) > FARTHEST - 2]
-    if lost or not gain < 1e-6 or sizes[0] < -1e-7 * sizes[-1] or np.abs(slope).max() > 1e-5:
+    if lost or not (np.isfinite(value) and gain < 1e-6 and sizes[0] > -1e-7 * sizes[-1] and np.abs(along[~clear]).max(initial=0.0) < 1e-6):
         raise ConvergenceError("the likelihood has no top that could be found" + (f": {', '.join(lost)}, and further still" if lost else "")
                                + ". The data may be too few, or know nothing of one of the parameters; try a simpler model")
     if not clear.all():
