@@ -840,6 +840,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'tenant_lab/customers/renewals.py'),
                                                'tenant_lab.customers.renewals._joined': ( '22_customers/renewals.html#_joined',
                                                                                           'tenant_lab/customers/renewals.py'),
+                                               'tenant_lab.customers.renewals._times': ( '22_customers/renewals.html#_times',
+                                                                                         'tenant_lab/customers/renewals.py'),
                                                'tenant_lab.customers.renewals.bgbb_stories': ( '22_customers/renewals.html#bgbb_stories',
                                                                                                'tenant_lab/customers/renewals.py'),
                                                'tenant_lab.customers.renewals.log_beta': ( '22_customers/renewals.html#log_beta',

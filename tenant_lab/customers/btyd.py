@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['levels', 'Customers', 'columns', 'customers', 'Behaviour', 'BuyTillYouDie']
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #83c9ba2b
+# %% ../../nbs/22_customers/12_btyd.ipynb #13ac04c8
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from .likelihood import Coefficient, Stories, maximise, parameters
 if TYPE_CHECKING:
     import pandas as pd
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #7f018fcd
+# %% ../../nbs/22_customers/12_btyd.ipynb #33da47f2
 def levels(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first row of each distinct combination, and each row's number among the combinations.
 
@@ -58,7 +58,7 @@ def levels(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     level[order] = np.cumsum(new) - 1
     return order[new], level
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #51c6c6a8
+# %% ../../nbs/22_customers/12_btyd.ipynb #b2229137
 @dataclass(frozen=True)
 class Customers:
     """Distinct rows of a summary; made by `customers`.
@@ -145,7 +145,7 @@ def customers(frame: Any, covariates: Sequence[str] = ()) -> Customers:
     kept = np.stack([c[first] for c in z]) if z else np.zeros((0, len(x)))
     return Customers(x, t_x, T, weight, kept, row, *levels(x, *kept))
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #d61f7397
+# %% ../../nbs/22_customers/12_btyd.ipynb #e304d44d
 class Behaviour(ABC):
     """What a model states about customers, given its parameters `theta` (numbers, or one for each row)."""
 
@@ -157,7 +157,11 @@ class Behaviour(ABC):
         self.purchase_covariates, self.dropout_covariates = purchase_covariates, dropout_covariates
 
     def _covariates(self) -> list[tuple[str, str]]:
-        return [(kind, name) for kind, names in (("purchase", self.purchase_covariates), ("dropout", self.dropout_covariates)) for name in names]
+        given = (("purchase", self.purchase_covariates), ("dropout", self.dropout_covariates))
+        found = [(kind, name) for kind, names in given for name in ([names] if isinstance(names, str) else names or ())]
+        if len(set(found)) < len(found) or not all(isinstance(name, str) for _, name in found):
+            raise ParameterError(f"covariates {[name for _, name in found]}: needs names of columns, each once")
+        return found
 
     def _moved(self, z: np.ndarray) -> list[Coefficient]:
         own: list[Coefficient] = [[(i, 1.0)] for i in range(len(self.names))]
@@ -190,7 +194,7 @@ class Behaviour(ABC):
     def expected_from_start(self, t: Any) -> np.ndarray:
         """Mean number of repeat purchases of a customer from the first purchase to age `t`, shape of `t`."""
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #be6c1081
+# %% ../../nbs/22_customers/12_btyd.ipynb #df19d4f4
 class BuyTillYouDie(Behaviour):
     """What the models share.
 

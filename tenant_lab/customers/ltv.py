@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STEPS', 'customer_lifetime_value', 'HoldoutReport', 'holdout_report']
 
-# %% ../../nbs/22_customers/24_ltv.ipynb #92fc95f8
+# %% ../../nbs/22_customers/24_ltv.ipynb #7fded4aa
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-# %% ../../nbs/22_customers/24_ltv.ipynb #19c798c0
+# %% ../../nbs/22_customers/24_ltv.ipynb #ded20904
 STEPS = 24
 
 
@@ -67,6 +67,8 @@ def customer_lifetime_value(purchases: BuyTillYouDie, spend: GammaGamma, frame: 
     from scipy.special import ndtri
 
     check_number(t, "t", 0.0), check_number(discount_rate, "discount_rate", 0.0, 1.0)
+    if not isinstance(purchases, BuyTillYouDie) or not isinstance(spend, GammaGamma):
+        raise ParameterError(f"{type(purchases).__name__} and {type(spend).__name__}: needs a model of purchases, then a GammaGamma")
     told, amount = purchases.predict(frame, t, level, draws, random_state), spend.predict(frame, level, draws, random_state)
     rows = purchases._rows(frame)
     theta, ends = purchases._theta(rows), np.linspace(0, t, STEPS + 1)
@@ -99,7 +101,7 @@ def _played(purchases: BuyTillYouDie, spend: GammaGamma, frame: Any, t: float, l
         ends[:, some] = np.quantile(sums, (0.5 - level / 2, 0.5 + level / 2), axis=0)
     return ends
 
-# %% ../../nbs/22_customers/24_ltv.ipynb #04cc0b6c
+# %% ../../nbs/22_customers/24_ltv.ipynb #09587db1
 @dataclass(frozen=True)
 class HoldoutReport(NotedResult):
     """How models did on what they had not seen; made by `holdout_report`.
@@ -131,7 +133,8 @@ class HoldoutReport(NotedResult):
         """Cumulative repeat purchases, happened and foretold."""
         best = self.table[self.table["model"].isin(self.models)].sort_values("rmse").iloc[0]
         more = "more" if best["off"] > 0 else "fewer"
-        fig = figure(f"{best['model']} foretold {format_number(abs(best['off']), '%')} {more} purchases than happened", yaxis={"title": {"text": "repeat purchases so far"}})
+        title = f"{best['model']} foretold {format_number(abs(best['off']), '%')} {more} purchases than happened" if best["happened"] else "Nobody came back after the models were made"
+        fig = figure(title, yaxis={"title": {"text": "repeat purchases so far"}})
         fig.add_scatter(x=self.tracking["end"], y=self.tracking["happened"], name="happened", line={"color": "#5B6770", "width": 3})
         for n, name in enumerate(self.models):
             fig.add_scatter(x=self.tracking["end"], y=self.tracking[name], name=name, line={"color": ACCENT if not n else OKABE_ITO[n % 8], "dash": "solid" if not n else "dash"})
@@ -139,7 +142,7 @@ class HoldoutReport(NotedResult):
         fig.add_annotation(x=str(self.calibration_end), y=1, yref="paper", text="held out from here", showarrow=False, xanchor="left", xshift=4)
         return fig
 
-# %% ../../nbs/22_customers/24_ltv.ipynb #dc254aae
+# %% ../../nbs/22_customers/24_ltv.ipynb #0646da19
 def _tracked(purchases: Any, as_of: Any, split: Any, days_a_unit: int, models: dict[str, BuyTillYouDie]) -> "pd.DataFrame":
     """Cumulative repeat purchases by the end of each unit of time."""
     import pandas as pd
@@ -184,8 +187,9 @@ def holdout_report(purchases: Any, as_of: Any, calibration_end: Any, unit: str =
     """
     import pandas as pd
 
-    fitted = {type(model).__name__: model for model in ([BGNBD(), MBGNBD(), ParetoNBD()] if models is None else models)}
-    if not fitted or len(fitted) != len(models or fitted) or any(model._covariates() for model in fitted.values()):
+    given = [BGNBD(), MBGNBD(), ParetoNBD()] if models is None else list(models)
+    fitted = {type(model).__name__: model for model in given}
+    if not fitted or len(fitted) != len(given) or any(not isinstance(model, BuyTillYouDie) or model._covariates() for model in given):
         raise ParameterError("models: needs one or more of different kinds, without covariates")
     told = summary(purchases, as_of, unit, calibration_end)
     seen = told.customers

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['log_beta', 'bgbb_stories', 'BGBB', 'steps_there', 'sbg_stories', 'SBG']
 
-# %% ../../nbs/22_customers/22_renewals.ipynb #76526e76
+# %% ../../nbs/22_customers/22_renewals.ipynb #b76647a7
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -20,7 +20,7 @@ from .likelihood import Pairs, Stories, maximise
 if TYPE_CHECKING:
     import pandas as pd
 
-# %% ../../nbs/22_customers/22_renewals.ipynb #44339305
+# %% ../../nbs/22_customers/22_renewals.ipynb #6bc353cc
 def log_beta(a: Any, b: Any, i: int, j: int) -> tuple[Any, dict[int, Any], Pairs]:
     """`ln B(a, b)` with its first and second derivatives, when `a` moves with parameter `i` and `b` with `j`."""
     (g, g1, g2), (h, h1, h2), (t, t1, t2) = gammas(a), gammas(b), gammas(a + b)
@@ -53,7 +53,7 @@ def bgbb_stories(theta: list[Any], rows: Customers) -> Stories:
     m, slopes, curves = _joined((1, log_beta(alpha + x, beta + years - x, 0, 1)), (-1, taken), (1, log_beta(gamma + 1, delta + years, 2, 3)), (-1, there))
     return Stories(*first, np.where(real, m, -np.inf), slopes, curves)
 
-# %% ../../nbs/22_customers/22_renewals.ipynb #7600fd31
+# %% ../../nbs/22_customers/22_renewals.ipynb #ad96d76e
 class BGBB(BuyTillYouDie):
     """Beta-geometric/beta-Bernoulli model of opportunities that are taken or not (Fader, Hardie & Shang 2010).
 
@@ -123,7 +123,7 @@ def steps_there(gamma: Any, delta: Any, t: float) -> Any:
         raise ParameterError(f"t {t}: needs a whole number of opportunities")
     return sum((np.exp(betaln(gamma, delta + j) - betaln(gamma, delta)) for j in range(1, int(whole) + 1)), 0.0 * (gamma + delta))
 
-# %% ../../nbs/22_customers/22_renewals.ipynb #5c9808ef
+# %% ../../nbs/22_customers/22_renewals.ipynb #d8b814b1
 @dataclass(frozen=True)
 class _Renewals:
     """Customers who left at renewal `t` (`left`), and those who were still there at the last one."""
@@ -139,6 +139,16 @@ def sbg_stories(theta: list[Any], rows: _Renewals) -> Stories:
     value, first, second = log_beta(alpha + rows.left, beta + rows.t - rows.left, 0, 1)
     start, start_first, start_second = log_beta(alpha, beta, 0, 1)
     return Stories(value - start, [first[i] - start_first[i] for i in (0, 1)], {pair: second[pair] - start_second[pair] for pair in second}, np.zeros((0, len(rows.t))), [0.0, 0.0], {})
+
+
+def _times(t: Any) -> np.ndarray:
+    try:
+        found = np.asarray(t, float)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"t: {error}; needs numbers of renewals from 0") from error
+    if not np.isfinite(found).all() or (found < 0).any():
+        raise ParameterError("t: needs numbers of renewals from 0")
+    return found
 
 
 class SBG:
@@ -183,12 +193,12 @@ class SBG:
 
     def survival(self, t: Any) -> np.ndarray:
         """The share that is left after `t` renewals, shape of `t`."""
-        return self._survival(np.asarray(t, float), self._fitted())
+        return self._survival(_times(t), self._fitted())
 
     def retention(self, t: Any) -> np.ndarray:
         """The share of those there before that renews at renewal `t` (1, 2, …), shape of `t`."""
         alpha, beta = np.exp(self._fitted())
-        return (beta + np.asarray(t, float) - 1) / (alpha + beta + np.asarray(t, float) - 1)
+        return (beta + _times(t) - 1) / (alpha + beta + _times(t) - 1)
 
     def predict(self, t: Any, level: float = 0.9) -> "pd.DataFrame":
         """`t`, `left` (share), `left_low`, `left_high` (given that the parameters are estimated) and `retention`, a line for each of `t`."""
@@ -196,7 +206,7 @@ class SBG:
         from scipy.special import expit, logit, ndtri
 
         check_number(level, "level", 0.01, 0.999)
-        best, times = self._fitted(), np.atleast_1d(np.asarray(t, float))
+        best, times = self._fitted(), np.atleast_1d(_times(t))
         left = self._survival(times, best)
         with np.errstate(divide="ignore", invalid="ignore"):
             slopes = [(logit(self._survival(times, best + step)) - logit(self._survival(times, best - step))) / 2e-4 for step in 1e-4 * np.eye(2)]
@@ -212,7 +222,5 @@ class SBG:
     def _survival(self, t: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
         from scipy.special import betaln
 
-        if not np.isfinite(t).all() or (t < 0).any():
-            raise ParameterError("t: needs numbers of renewals from 0")
         alpha, beta = np.exp(coefficients)
         return np.exp(betaln(alpha, beta + t) - betaln(alpha, beta))

@@ -94,3 +94,11 @@ def test_bad_questions(changed, said):
     model = BGNBD().fit(pd.DataFrame({"frequency": np.arange(200) % 7, "recency": np.where(np.arange(200) % 7, np.arange(200) % 31, 0), "T": 40.0}))
     with pytest.raises(ParameterError, match=said):
         model.predict(FRAME, **({"t": 5} | changed))
+
+
+def test_names_of_covariates():
+    many = pd.DataFrame({"frequency": np.arange(200) % 7, "recency": np.where(np.arange(200) % 7, np.arange(200) % 31, 0), "T": 40.0, "age": np.arange(200) % 11})
+    assert BGNBD("age").fit(many).params_ == BGNBD(["age"]).fit(many).params_ and BGNBD(None).fit(many).params_ == BGNBD().fit(many).params_
+    for bad in (["age", "age"], [1]):
+        with pytest.raises(ParameterError, match="needs names of columns, each once"):
+            BGNBD(bad).fit(many)

@@ -87,6 +87,8 @@ def test_bad_values(models):
     for changed, said in (({"t": -1}, "t -1"), ({"discount_rate": 2}, "discount_rate 2"), ({"level": 1}, "level 1"), ({"draws": 1}, "draws 1")):
         with pytest.raises(ParameterError, match=said):
             customer_lifetime_value(purchases, spend, seen, **({"t": 5} | changed))
+    with pytest.raises(ParameterError, match="GammaGamma and BGNBD: needs a model of purchases"):
+        customer_lifetime_value(spend, purchases, seen, 5)
     with pytest.raises(NotFittedError, match="GammaGamma was not fitted"):
         customer_lifetime_value(purchases, GammaGamma(), seen, 5)
 
@@ -117,6 +119,11 @@ def test_the_picture_says_how_far_off(told):
     fig = told.plot()
     assert [trace.name for trace in fig.data] == ["happened", "BGNBD", "MBGNBD", "ParetoNBD"]
     assert "purchases than happened" in fig.layout.title.text
+
+
+def test_nobody_came_back(bought):
+    report = holdout_report(bought[bought["purchased_at"] <= SPLIT], END, SPLIT)
+    assert report.plot().layout.title.text == "Nobody came back after the models were made" and report.frame()["off"].isna().all()
 
 
 def test_a_model_that_loses_is_named(bought):
@@ -150,6 +157,6 @@ def test_units_and_models_of_ones_choice(bought):
     by_day, by_week = (holdout_report(bought, END, SPLIT, unit, [MBGNBD(), ParetoNBD()]) for unit in ("day", "week"))
     assert list(by_day.models) == ["MBGNBD", "ParetoNBD"]
     assert by_day.frame()["expected"].to_numpy() == pytest.approx(by_week.frame()["expected"].to_numpy(), rel=1e-3)
-    for bad in ([], [BGNBD(), BGNBD()], [BGNBD(["amount"])]):
+    for bad in ([], [BGNBD(), BGNBD()], [BGNBD(["amount"])], ["BGNBD"]):
         with pytest.raises(ParameterError, match="models: needs one or more of different kinds"):
             holdout_report(bought, END, SPLIT, models=bad)

@@ -109,6 +109,8 @@ def test_sbg_edges():
         SBG().survival(1)
     with pytest.raises(ParameterError, match="t: needs numbers of renewals from 0"):
         SBG().fit([10, 8, 7]).survival([-1])
+    with pytest.raises(ParameterError, match="t: could not convert"):
+        SBG().fit([10, 8, 7]).predict("x")
     assert 0 < SBG().fit([10, 8, 7, 0]).survival(3) < 0.7
     alike = SBG().fit((10_000 * 0.8 ** np.arange(8)).round())  # all leave with the same chance
     assert "too much alike to tell" in alike.notes_[0] and alike.survival(10) == pytest.approx(0.8**10, rel=0.01)
