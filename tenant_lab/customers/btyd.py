@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['levels', 'Customers', 'columns', 'customers', 'Behaviour', 'BuyTillYouDie']
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #13ac04c8
+# %% ../../nbs/22_customers/12_btyd.ipynb #5bc46572
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from .likelihood import Coefficient, Stories, maximise, parameters
 if TYPE_CHECKING:
     import pandas as pd
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #33da47f2
+# %% ../../nbs/22_customers/12_btyd.ipynb #40b576c1
 def levels(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first row of each distinct combination, and each row's number among the combinations.
 
@@ -58,7 +58,7 @@ def levels(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     level[order] = np.cumsum(new) - 1
     return order[new], level
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #b2229137
+# %% ../../nbs/22_customers/12_btyd.ipynb #da8ee409
 @dataclass(frozen=True)
 class Customers:
     """Distinct rows of a summary; made by `customers`.
@@ -145,7 +145,7 @@ def customers(frame: Any, covariates: Sequence[str] = ()) -> Customers:
     kept = np.stack([c[first] for c in z]) if z else np.zeros((0, len(x)))
     return Customers(x, t_x, T, weight, kept, row, *levels(x, *kept))
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #e304d44d
+# %% ../../nbs/22_customers/12_btyd.ipynb #c5cb57aa
 class Behaviour(ABC):
     """What a model states about customers, given its parameters `theta` (numbers, or one for each row)."""
 
@@ -194,7 +194,7 @@ class Behaviour(ABC):
     def expected_from_start(self, t: Any) -> np.ndarray:
         """Mean number of repeat purchases of a customer from the first purchase to age `t`, shape of `t`."""
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #df19d4f4
+# %% ../../nbs/22_customers/12_btyd.ipynb #6ab140a9
 class BuyTillYouDie(Behaviour):
     """What the models share.
 
@@ -307,6 +307,8 @@ def _played(model: BuyTillYouDie, rows: Customers, t: float, level: float, draws
     drawn = rng.multivariate_normal(best, covariance, draws) if np.isfinite(covariance).all() else np.tile(best, (draws, 1))
     ends, parts = np.zeros((2, len(rows.x))), rows.parts(max(1, 20_000_000 // draws))
     for n, part in enumerate(parts):
-        counts = np.stack([model._future(model._theta(part, c), part, t, rng) for c in drawn])
-        ends[:, n::len(parts)] = np.quantile(counts, (0.5 - level / 2, 0.5 + level / 2), axis=0, method="inverted_cdf")
+        counts = np.sort([model._future(model._theta(part, c), part, t, rng) for c in drawn], axis=0)
+        low = counts[max(int(np.ceil((0.5 - level / 2) * draws)) - 1, 0)]
+        rank = np.ceil((level + (counts < low).mean(axis=0)) * draws - 1e-9).astype(int) - 1
+        ends[:, n::len(parts)] = low, np.take_along_axis(counts, np.minimum(rank, draws - 1)[None], axis=0)[0]
     return ends
