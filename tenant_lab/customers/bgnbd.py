@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['gammas', 'bg_stories', 'purchases_while_there', 'BGNBD', 'MBGNBD']
 
-# %% ../../nbs/22_customers/14_bgnbd.ipynb #db6f9938
+# %% ../../nbs/22_customers/14_bgnbd.ipynb #c36bde02
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..core.checks import check_number
 from .btyd import BuyTillYouDie, Customers, levels
 from .likelihood import Stories
 
-# %% ../../nbs/22_customers/14_bgnbd.ipynb #e565d1bc
+# %% ../../nbs/22_customers/14_bgnbd.ipynb #f7651976
 def gammas(z: Any) -> tuple[Any, Any, Any]:
     """Logarithm of the gamma function, its first and its second derivative."""
     from scipy.special import digamma, gammaln, zeta
@@ -41,7 +41,18 @@ def bg_stories(theta: list[Any], rows: Customers, m: int) -> Stories:
         {(0, 0): curve_r, (0, 1): 1 / alpha - by_age, (1, 1): size * by_age**2 - r / alpha**2, (2, 2): curve_a, (2, 3): curve_a, (3, 3): curve_b},
         gone[None], [longer, size * nearer, 1 / a, -1 / n], {(0, 1): nearer, (1, 1): size * (by_last**2 - by_age**2), (2, 2): -1 / a**2, (3, 3): 1 / n**2})
 
-# %% ../../nbs/22_customers/14_bgnbd.ipynb #0166c40b
+# %% ../../nbs/22_customers/14_bgnbd.ipynb #05982213
+def _by_sum(size: float, age: float, a: float, b: float, t: float) -> float:
+    """The mean of `(1 - (1 + p t / age)^-size) / p` over a beta distribution of p, by the trapezoid rule in `ln(p / (1 - p))`."""
+    from scipy.special import betaln
+
+    around, wide = np.log(a / b), np.sqrt(1 / a + 1 / b)
+    u = np.linspace(max(around - 40 * (1 / a + wide), -690.0), min(around + 40 * (1 / b + wide), 690.0), 4096)
+    log_p = -np.logaddexp(0, -u)
+    density = np.exp(a * log_p - b * np.logaddexp(0, u) - betaln(a, b))
+    return float((u[1] - u[0]) * (density * -np.expm1(-size * np.log1p(np.exp(log_p) * t / age)) / np.exp(log_p)).sum())
+
+
 def purchases_while_there(size: Any, age: Any, a: Any, b: Any, t: float) -> np.ndarray:
     """Mean number of purchases in the time `t` of customers who are there now.
 
@@ -66,9 +77,11 @@ def purchases_while_there(size: Any, age: Any, a: Any, b: Any, t: float) -> np.n
     close = np.abs(a - 1) < 1e-4
     below, above = (near(np.full(a.shape, 1 + side)) for side in (-1e-4, 1e-4)) if close.any() else (0.0, 0.0)
     found = np.where(close, below + (above - below) * (a - 1 + 1e-4) / 2e-4, near(np.where(close, 2.0, a)))
-    return np.where(np.isfinite(found), found, -np.expm1(-size * np.log1p(t / age * a / (a + b))) * (a + b) / a)
+    lost = ~np.isfinite(found)
+    found[lost] = [_by_sum(*row, t) for row in zip(size[lost], age[lost], a[lost], b[lost], strict=True)]
+    return found[()]
 
-# %% ../../nbs/22_customers/14_bgnbd.ipynb #8a67526b
+# %% ../../nbs/22_customers/14_bgnbd.ipynb #c87d8c53
 class BGNBD(BuyTillYouDie):
     """Beta-geometric/NBD model of repeat purchases (Fader, Hardie & Lee 2005).
 
@@ -141,3 +154,6 @@ class MBGNBD(BGNBD):
     """
 
     _early = 1
+
+    def _starts(self, rows: Customers) -> list[dict[str, float]]:
+        return [self._start(rows), self._start(rows) | {"a": 0.3, "b": 0.3}]

@@ -5,23 +5,24 @@
 # %% auto #0
 __all__ = ['levels', 'Customers', 'columns', 'customers', 'Behaviour', 'BuyTillYouDie']
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #5bc46572
+# %% ../../nbs/22_customers/12_btyd.ipynb #15f81269
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+import pyarrow as pa
 
 from ..core.checks import check_columns, check_number
-from ..core.errors import NotFittedError, ParameterError, SchemaError
+from ..core.errors import ConvergenceError, NotFittedError, ParameterError, SchemaError
 from ..core.frames import arrow
-from .likelihood import Coefficient, Stories, maximise, parameters
+from .likelihood import Coefficient, Estimate, Stories, maximise, parameters
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #40b576c1
+# %% ../../nbs/22_customers/12_btyd.ipynb #1a5c6a63
 def levels(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first row of each distinct combination, and each row's number among the combinations.
 
@@ -58,7 +59,7 @@ def levels(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     level[order] = np.cumsum(new) - 1
     return order[new], level
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #da8ee409
+# %% ../../nbs/22_customers/12_btyd.ipynb #c89f889d
 @dataclass(frozen=True)
 class Customers:
     """Distinct rows of a summary; made by `customers`.
@@ -109,10 +110,10 @@ def columns(frame: Any, names: Sequence[str], what: str = "customers") -> dict[s
     check_columns(table.column_names, names, what)
     found = {}
     for name in names:
-        try:
-            values = table[name].to_numpy().astype(float, copy=False)
-        except (TypeError, ValueError) as error:
-            raise SchemaError(f"{what}.{name} is {table.schema.field(name).type}; it must be a number", table=what, column=name, rule="type") from error
+        kind = table.schema.field(name).type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_boolean(kind)):
+            raise SchemaError(f"{what}.{name} is {kind}; it must be a number", table=what, column=name, rule="type")
+        values = table[name].to_numpy(zero_copy_only=False).astype(float, copy=False)
         if bad := int((~np.isfinite(values)).sum()):
             raise SchemaError(f"{what}.{name}: {bad} rows have no finite value; fill or drop them", table=what, column=name, rule="required", count=bad)
         found[name] = values
@@ -145,7 +146,7 @@ def customers(frame: Any, covariates: Sequence[str] = ()) -> Customers:
     kept = np.stack([c[first] for c in z]) if z else np.zeros((0, len(x)))
     return Customers(x, t_x, T, weight, kept, row, *levels(x, *kept))
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #c5cb57aa
+# %% ../../nbs/22_customers/12_btyd.ipynb #d42b2266
 class Behaviour(ABC):
     """What a model states about customers, given its parameters `theta` (numbers, or one for each row)."""
 
@@ -174,6 +175,10 @@ class Behaviour(ABC):
     def _start(self, rows: Customers) -> dict[str, float]:
         """Parameters to begin with."""
 
+    def _starts(self, rows: Customers) -> list[dict[str, float]]:
+        """More than one where the likelihood may have more than one top."""
+        return [self._start(rows)]
+
     @abstractmethod
     def _stories(self, theta: list[Any], rows: Customers) -> Stories:
         """The likelihood of each row."""
@@ -194,7 +199,7 @@ class Behaviour(ABC):
     def expected_from_start(self, t: Any) -> np.ndarray:
         """Mean number of repeat purchases of a customer from the first purchase to age `t`, shape of `t`."""
 
-# %% ../../nbs/22_customers/12_btyd.ipynb #6ab140a9
+# %% ../../nbs/22_customers/12_btyd.ipynb #3c2dec95
 class BuyTillYouDie(Behaviour):
     """What the models share.
 
@@ -216,7 +221,7 @@ class BuyTillYouDie(Behaviour):
     def _theta(self, rows: Customers, coefficients: np.ndarray | None = None) -> list[Any]:
         if not hasattr(self, "params_"):
             raise NotFittedError(f"this {type(self).__name__} was not fitted; call fit(frame) first")
-        return parameters(self._estimate.coefficients if coefficients is None else coefficients, self._moved(rows.z / self._scale), len(self.names))
+        return parameters(self._estimate.coefficients if coefficients is None else coefficients, self._moved((rows.z - self._centre) / self._scale), len(self.names))
 
     def _theta_of_all(self) -> list[float]:
         """The parameters, where no covariates make them differ from one customer to the next."""
@@ -239,18 +244,12 @@ class BuyTillYouDie(Behaviour):
             The likelihood has no top that could be found; nothing is fitted then.
         """
         rows = self._rows(frame)
-        if not rows.x.any() or not rows.T.any():
-            raise ParameterError("customers: " + ("nobody came back" if rows.T.any() else "no time has passed since the first purchases") + ", so there is nothing to learn from; take a later as_of")
-        scale = rows.z.std(axis=1, keepdims=True)
-        if same := [name for (_, name), s in zip(self._covariates(), scale[:, 0], strict=True) if not s > 0]:
-            raise ParameterError(f"covariate {same[0]} is the same for all customers; leave it out")
-        found = maximise(self._stories, self._start(rows), rows.parts(self._part), lambda part: self._moved(part.z / scale))
-        count, errors = len(self.names), np.sqrt(np.diag(found.covariance))
+        _refuse(rows, [name for _, name in self._covariates()])
+        centre, scale = rows.z.mean(axis=1, keepdims=True), rows.z.std(axis=1, keepdims=True)
+        found = _highest(self, rows, lambda part: self._moved((part.z - centre) / scale))
         keys = [*self.names, *(f"{kind} {name}" for kind, name in self._covariates())]
-        values, unit = found.coefficients.copy(), np.r_[np.exp(found.coefficients[:count]), 1 / scale[:, 0]]
-        values = np.r_[unit[:count], values[count:] * unit[count:]]
-        self._estimate, self._scale, self.notes_, self.customers_ = found, scale, found.notes, float(rows.weight.sum())
-        self.params_, self.standard_errors_ = (dict(zip(keys, v.tolist(), strict=True)) for v in (values, errors * unit))
+        self._estimate, self._centre, self._scale, self.notes_, self.customers_ = found, centre, scale, found.notes, float(rows.weight.sum())
+        self.params_, self.standard_errors_ = (dict(zip(keys, v.tolist(), strict=True)) for v in _as_given(self, found, centre[:, 0], scale[:, 0]))
         self.log_likelihood_ = found.log_likelihood
         return self
 
@@ -286,7 +285,7 @@ class BuyTillYouDie(Behaviour):
         import pandas as pd
         from scipy.special import ndtri
 
-        check_number(t, "t", 0.0), check_number(level, "level", 0.01, 0.999), check_number(draws, "draws", 20, integer=True)
+        check_number(t, "t", 0.0), check_number(level, "level", 0.01, 0.999), check_number(draws, "draws", 20, integer=True), check_number(random_state, "random_state", 0, integer=True)
         rows = self._rows(frame)
         theta, best, covariance = self._theta(rows), self._estimate.coefficients, self._estimate.covariance
         alive, expected = self._alive(theta, rows), self._expected(theta, rows, t)
@@ -299,6 +298,39 @@ class BuyTillYouDie(Behaviour):
         table = pd.DataFrame({"alive": alive, "expected": expected, "expected_low": expected * np.exp(-reach), "expected_high": expected * np.exp(reach),
                               "predicted_low": low, "predicted_high": high})
         return table.iloc[rows.row].reset_index(drop=True)
+
+# %% ../../nbs/22_customers/12_btyd.ipynb #504d59d4
+def _refuse(rows: Customers, covariates: Sequence[str]) -> None:
+    if not rows.x.any() or not rows.T.any():
+        raise ParameterError("customers: " + ("nobody came back" if rows.T.any() else "no time has passed since the first purchases") + ", so there is nothing to learn from; take a later as_of")
+    for name, z in zip(covariates, rows.z, strict=True):
+        if z.min() == z.max():
+            raise ParameterError(f"covariate {name} is the same for all customers; leave it out")
+
+
+def _as_given(model: BuyTillYouDie, found: Estimate, centre: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Parameters and their errors, from covariates that were centred and scaled to those that were given."""
+    count, back = len(model.names), np.eye(len(found.coefficients))
+    for k, moved in enumerate(model._moved(centre / scale)[count:], count):
+        for parameter, much in moved:
+            back[parameter, k] = -much
+        back[k, k] = 1 / scale[k - count]
+    values, errors = back @ found.coefficients, np.sqrt(np.diag(back @ found.covariance @ back.T))
+    values[:count] = np.exp(values[:count])
+    errors[:count] *= values[:count]
+    return values, errors
+
+
+def _highest(model: BuyTillYouDie, rows: Customers, moved: Callable[[Customers], list[Coefficient]]) -> Estimate:
+    """The highest of the tops that are reached from the model's starts."""
+    found, parts = list[Estimate](), rows.parts(model._part)
+    for start in (starts := model._starts(rows)):
+        try:
+            found.append(maximise(model._stories, start, parts, moved))
+        except ConvergenceError:
+            if start is starts[-1] and not found:
+                raise
+    return max(found, key=lambda one: one.log_likelihood)
 
 
 def _played(model: BuyTillYouDie, rows: Customers, t: float, level: float, draws: int, rng: np.random.Generator) -> np.ndarray:

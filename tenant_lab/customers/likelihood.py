@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Pairs', 'Coefficient', 'FARTHEST', 'LEVEL', 'Sums', 'Stories', 'summed', 'Estimate', 'parameters', 'maximise']
 
-# %% ../../nbs/22_customers/11_likelihood.ipynb #a3ffd58b
+# %% ../../nbs/22_customers/11_likelihood.ipynb #d42274cc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import ConvergenceError
 
-# %% ../../nbs/22_customers/11_likelihood.ipynb #0182f995
+# %% ../../nbs/22_customers/11_likelihood.ipynb #1ecdd743
 Pairs = dict[tuple[int, int], Any]   # (i, j), i <= j -> second derivative by parameters i and j; what is left out is 0
 
 
@@ -37,7 +37,7 @@ class Stories:
     m_slopes: Sequence[Any]
     m_curves: Pairs
 
-# %% ../../nbs/22_customers/11_likelihood.ipynb #3e131a29
+# %% ../../nbs/22_customers/11_likelihood.ipynb #98ead9d1
 Coefficient = list[tuple[int, Any]]   # parameter, how much its logarithm moves with it: a number or shape (n,)
 
 
@@ -78,7 +78,7 @@ def summed(told: Stories, theta: Sequence[Any], moved: Sequence[Coefficient], we
             hessian[b, a] = hessian[a, b]
     return add(told.value + top + np.log(total)), gradient, hessian
 
-# %% ../../nbs/22_customers/11_likelihood.ipynb #b1fd9370
+# %% ../../nbs/22_customers/11_likelihood.ipynb #05b76c42
 @dataclass(frozen=True)
 class Estimate:
     """What `maximise` found.
@@ -107,7 +107,7 @@ def parameters(coefficients: np.ndarray, moved: Sequence[Coefficient], count: in
             logs[i] = logs[i] + value * much
     return [np.exp(log) for log in logs]
 
-# %% ../../nbs/22_customers/11_likelihood.ipynb #feb5c3d9
+# %% ../../nbs/22_customers/11_likelihood.ipynb #4abf402d
 FARTHEST = 17.0       # of a logarithm from where the search begins: no parameter is ten million times as large
 LEVEL = 1e-3, 1e-7   # of log-likelihood, and by customer: less is nothing, where a step makes a parameter more than half as large again
 Sums = Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]
@@ -135,6 +135,11 @@ def _climb(sums: Sums, c: np.ndarray, weight: float, start: np.ndarray) -> tuple
         if level.any() or np.abs(c - start).max() > FARTHEST - 0.1:  # against the wall
             break
     return c, value, slope, curve, level
+
+
+def _size(parts: Sequence[Any]) -> float:
+    """How many customers there are, for what is a small gain; rows, where weights are less than that."""
+    return max(sum(part.weight.sum() for part in parts), sum(len(part.weight) for part in parts))
 
 
 def maximise(stories: Callable[[list[Any], Any], Stories], start: Mapping[str, float], parts: Sequence[Any],
@@ -171,16 +176,17 @@ def maximise(stories: Callable[[list[Any], Any], Stories], start: Mapping[str, f
     c = begin
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for some in (parts[::every] for every in (64, 8) if len(parts) > every):
-            near, *_, level = _climb(sums(some), c, sum(part.weight.sum() for part in some), begin)
+            near, *_, level = _climb(sums(some), c, _size(some), begin)
             c = begin if level.any() else near  # a ridge of some leads all others astray
-        top, value, slope, curve, level = _climb(sums(parts), c, weight := sum(part.weight.sum() for part in parts), begin)
+        top, value, slope, curve, level = _climb(sums(parts), c, _size(parts), begin)
+    weight = sum(part.weight.sum() for part in parts)
     unknown = np.full(curve.shape, np.nan)
     if level.any():
         ever = [f"{name} = {np.exp(c):.3g}" for name, c, step in zip(names, top, level, strict=False) if abs(step) > 0.5 * np.abs(level).max()]
         return Estimate(top, unknown, value * weight, (f"{' and '.join(ever)} could go on without end and without gain: in this the customers are too much alike to tell; no standard errors",))
     sizes, directions = np.linalg.eigh(-curve)
     clear, along = sizes > 1e-9 * max(sizes[-1], 1e-300), directions.T @ slope
-    gain = 0.5 * weight * (along[clear] ** 2 / sizes[clear]).sum()  # of one more step
+    gain = 0.5 * _size(parts) * (along[clear] ** 2 / sizes[clear]).sum()  # of one more step
     lost = [f"{name} = {np.exp(c):.3g}" for name, c, c0 in zip(names, top, begin, strict=False) if abs(c - c0) > FARTHEST - 2]
     if lost or not (np.isfinite(value) and gain < 1e-6 and sizes[0] > -1e-7 * sizes[-1] and np.abs(along[~clear]).max(initial=0.0) < 1e-6):
         raise ConvergenceError("the likelihood has no top that could be found" + (f": {', '.join(lost)}, and further still" if lost else "")

@@ -74,8 +74,28 @@ def test_covariates_come_back():
         model.expected_from_start(5)
     with pytest.raises(SchemaError, match="customers lacks income"):
         model.probability_alive(frame)
-    with pytest.raises(ParameterError, match="covariate income is the same for all"):
-        MBGNBD(["income"]).fit(frame.assign(income=1.0))
+    for same in (1.0, 0.1, 33333.33):
+        with pytest.raises(ParameterError, match="covariate income is the same for all"):
+            MBGNBD(["income"]).fit(frame.assign(income=same))
+
+
+def test_the_higher_of_two_tops():
+    """A shop that the MBG/NBD, from its first start alone, takes for another one."""
+    true = {"r": 1.678835868268666, "alpha": 18.911425851775228, "a": 2.4167275841779636, "b": 0.5156338887847954}
+    frame, _ = world(1000, 20373, 1, **true)
+    assert MBGNBD().fit(frame).log_likelihood_ == pytest.approx(-1544.44, abs=0.01)
+
+
+def test_covariates_far_from_zero():
+    """A year of birth: the same fit as of years since the first, whose zero is elsewhere."""
+    z = np.random.default_rng(3).integers(0, 30, 4000)
+    frame, _ = world(4000, 4, 0, z=z / 30, purchase=0.5)
+    near, far = (BGNBD(["born"]).fit(frame.assign(born=born)) for born in (z, 1970 + z))
+    assert far.log_likelihood_ == pytest.approx(near.log_likelihood_, abs=1e-6)
+    assert far.params_["purchase born"] == pytest.approx(near.params_["purchase born"], rel=1e-4)
+    assert far.standard_errors_["purchase born"] == pytest.approx(near.standard_errors_["purchase born"], rel=1e-4)
+    assert np.log(far.params_["alpha"]) == pytest.approx(np.log(near.params_["alpha"]) + 1970 * near.params_["purchase born"], rel=1e-3)
+    assert near.predict(frame.assign(born=z)[:50], 9, draws=20)["expected_low"].to_numpy() == pytest.approx(far.predict(frame.assign(born=1970 + z)[:50], 9, draws=20)["expected_low"].to_numpy(), rel=1e-4)
 
 
 def test_what_will_happen(fitted):
@@ -90,7 +110,8 @@ def test_what_will_happen(fitted):
     assert model.predict(some, 52.0, random_state=3).equals(model.predict(some, 52.0, random_state=3))
 
 
-@pytest.mark.parametrize("size, age, a, b, t", [(3, 10, 0.8, 4, 20), (0.5, 4, 0.3, 0.4, 100), (2, 5, 1.0, 3, 30), (2, 5, 1.00005, 3, 30), (9, 40, 4, 2, 10), (40, 30, 2.5, 90, 52)])
+@pytest.mark.parametrize("size, age, a, b, t", [(3, 10, 0.8, 4, 20), (0.5, 4, 0.3, 0.4, 100), (2, 5, 1.0, 3, 30), (2, 5, 1.00005, 3, 30), (9, 40, 4, 2, 10), (40, 30, 2.5, 90, 52),
+                                                (3.754, 0.5611, 0.2134, 294.7, 3650), (2.835, 0.6878, 2.455, 541.3, 365), (1, 1, 0.7, 0.3, 8), (0.3, 1, 0.3, 4, 1000)])
 def test_purchases_while_there_by_simulation(size, age, a, b, t):
     rng, n = np.random.default_rng(0), 400_000
     happened = np.minimum(rng.poisson(rng.gamma(size, 1 / age, n) * t), rng.geometric(np.maximum(rng.beta(a, b, n), 1e-15)))
@@ -130,7 +151,8 @@ def test_units_weights_and_order(fitted):
     days = kind().fit(frame.assign(recency=7 * frame["recency"], T=7 * frame["T"]))
     assert days.params_ == pytest.approx({**model.params_, "alpha": 7 * model.params_["alpha"]}, rel=1e-5)
     some = frame[:500]
-    twice, weighted, heavy = (kind().fit(f) for f in (pd.concat([some, some]), some.assign(weight=2), some.assign(weight=1e7)))
+    twice, weighted, heavy, light = (kind().fit(f) for f in (pd.concat([some, some]), some.assign(weight=2), some.assign(weight=1e7), some.assign(weight=1e-6)))
+    assert light.params_ == pytest.approx(twice.params_, rel=1e-5) and light.notes_ == twice.notes_
     assert weighted.params_ == pytest.approx(twice.params_, rel=1e-6) and heavy.params_ == pytest.approx(twice.params_, rel=1e-5)
     assert weighted.standard_errors_ == pytest.approx(twice.standard_errors_, rel=1e-5) and weighted.customers_ == 1000
     mixed = frame.sample(frac=1, random_state=0)

@@ -66,6 +66,9 @@ def test_what_is_missing():
         customers(FRAME.drop(columns="recency"))
     with pytest.raises(SchemaError, match="customers has no rows"):
         columns(FRAME[:0], ["T"])
+    for no_number in (pd.Timestamp("2024-01-01"), pd.Timedelta(days=3), "1", pd.NaT):
+        with pytest.raises(SchemaError, match=r"customers\.T is .*; it must be a number"):
+            customers(FRAME.assign(T=no_number))
     with pytest.raises(ParameterError, match="list is no data frame"):
         customers([1, 2])
 
