@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..core.checks import check_number
-from ..core.errors import NotFittedError, ParameterError, SchemaError
+from ..core.errors import NotFittedError, ParameterError
+from ..core.frames import arrow
 from ..core.results import format_number
 from .bgnbd import gammas
-from .btyd import columns
+from .btyd import check_rows, columns
 from .likelihood import Stories, maximise
 
 if TYPE_CHECKING:
@@ -89,17 +90,11 @@ class GammaGamma:
         return self
 
     def _rows(self, frame: Any) -> Spenders:
-        from tenant_lab.core.frames import arrow
-
-        weighted = "weight" in arrow(frame).column_names
-        found = columns(frame, ["frequency", "monetary_value", *(["weight"] if weighted else [])])
+        table = arrow(frame)
+        found = columns(table, ["frequency", "monetary_value", *(["weight"] if "weight" in table.column_names else [])])
         x, m, weight = found["frequency"], found["monetary_value"], found.get("weight", np.ones(len(found["frequency"])))
-        rules = {"frequency": ((x < 0) | (x != np.floor(x)), "whole numbers from 0"), "weight": (weight <= 0, "numbers above 0"),
-                 "monetary_value": ((x > 0) & (m <= 0), "a mean above 0 where frequency is; leave customers out whose refunds exceed their purchases, or use summary(..., refunds='ignore')")}
-        for name, (bad, needs) in rules.items():
-            if bad.any():
-                raise SchemaError(f"customers.{name}: {int(bad.sum())} rows, such as row {int(bad.argmax())}, do not fit; it needs {needs}", table="customers", column=name,
-                                  rule="range", count=int(bad.sum()))
+        check_rows({"frequency": ((x < 0) | (x != np.floor(x)), "whole numbers from 0"), "weight": (weight <= 0, "numbers above 0"),
+                    "monetary_value": ((x > 0) & (m <= 0), "a mean above 0 where frequency is; leave customers out whose refunds exceed their purchases, or use summary(..., refunds='ignore')")})
         return Spenders(x, np.where(x > 0, m, 0.0), weight)
 
     def _mean(self, coefficients: np.ndarray, rows: Spenders) -> np.ndarray:
@@ -135,15 +130,13 @@ class GammaGamma:
             `predicted_high` (what one purchase will be), a line a customer.
         """
         import pandas as pd
-        from scipy.special import ndtri
 
         check_number(level, "level", 0.01, 0.999), check_number(draws, "draws", 20, integer=True)
         best, rows, rng = self._fitted(), self._rows(frame), np.random.default_rng(random_state)
-        expected, covariance = self._mean(best, rows), self._estimate.covariance
+        expected = self._mean(best, rows)
         with np.errstate(invalid="ignore"):
-            slopes = [np.log(self._mean(best + step, rows) / self._mean(best - step, rows)) / 2e-4 for step in 1e-4 * np.eye(3)]
-        reach = ndtri(0.5 + level / 2) * np.sqrt(np.einsum("in,ij,jn->n", slopes, covariance, slopes))
-        drawn = np.exp(rng.multivariate_normal(best, covariance, draws) if np.isfinite(covariance).all() else np.tile(best, (draws, 1)))
+            reach = self._estimate.reach(lambda c: np.log(self._mean(c, rows)), level)
+        drawn = np.exp(self._estimate.drawn(draws, rng))
         ends, size = [], max(1, 20_000_000 // draws)
         for first in range(0, len(rows.x), size):
             x, m = rows.x[first: first + size], rows.m[first: first + size]

@@ -98,6 +98,19 @@ class Estimate:
     log_likelihood: float
     notes: tuple[str, ...] = ()
 
+    def drawn(self, draws: int, rng: np.random.Generator) -> np.ndarray:
+        """Coefficients at random, as far as they are known, shape (draws, coefficients)."""
+        if not np.isfinite(self.covariance).all():
+            return np.tile(self.coefficients, (draws, 1))
+        return rng.multivariate_normal(self.coefficients, self.covariance, draws)
+
+    def reach(self, function: Callable[[np.ndarray], np.ndarray], level: float) -> np.ndarray:
+        """Half the width of the interval of `function(coefficients)`, by the delta method; missing where errors are."""
+        from scipy.special import ndtri
+
+        slopes = [(function(self.coefficients + step) - function(self.coefficients - step)) / 2e-4 for step in 1e-4 * np.eye(len(self.coefficients))]
+        return ndtri(0.5 + level / 2) * np.sqrt(np.einsum("in,ij,jn->n", slopes, self.covariance, slopes))
+
 
 def parameters(coefficients: np.ndarray, moved: Sequence[Coefficient], count: int) -> list[Any]:
     """Each parameter as a number, or as one for each row where covariates move it."""

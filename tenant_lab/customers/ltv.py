@@ -87,8 +87,7 @@ def customer_lifetime_value(purchases: BuyTillYouDie, spend: GammaGamma, frame: 
 def _played(purchases: BuyTillYouDie, spend: GammaGamma, frame: Any, t: float, level: float, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Quantiles of what each customer brings in `t`, undiscounted, shape (2, n)."""
     rows, who = purchases._rows(frame), spend._rows(frame)
-    two = [model._estimate for model in (purchases, spend)]
-    drawn = [rng.multivariate_normal(e.coefficients, e.covariance, draws) if np.isfinite(e.covariance).all() else np.tile(e.coefficients, (draws, 1)) for e in two]
+    drawn = [model._estimate.drawn(draws, rng) for model in (purchases, spend)]
     ends, each = np.zeros((2, len(who.x))), max(1, 10_000_000 // draws)
     for first in range(0, len(who.x), each):
         some = slice(first, first + each)

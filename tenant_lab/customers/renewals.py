@@ -203,14 +203,13 @@ class SBG:
     def predict(self, t: Any, level: float = 0.9) -> "pd.DataFrame":
         """`t`, `left` (share), `left_low`, `left_high` (given that the parameters are estimated) and `retention`, a line for each of `t`."""
         import pandas as pd
-        from scipy.special import expit, logit, ndtri
+        from scipy.special import expit, logit
 
         check_number(level, "level", 0.01, 0.999)
         best, times = self._fitted(), np.atleast_1d(_times(t))
         left = self._survival(times, best)
         with np.errstate(divide="ignore", invalid="ignore"):
-            slopes = [(logit(self._survival(times, best + step)) - logit(self._survival(times, best - step))) / 2e-4 for step in 1e-4 * np.eye(2)]
-            reach = ndtri(0.5 + level / 2) * np.sqrt(np.einsum("in,ij,jn->n", slopes, self._estimate.covariance, slopes))
+            reach = self._estimate.reach(lambda c: logit(self._survival(times, c)), level)
             ends = [np.where(times == 0, 1.0, expit(logit(left) + sign * reach)) for sign in (-1, 1)]
         return pd.DataFrame({"t": times, "left": left, "left_low": ends[0], "left_high": ends[1], "retention": self.retention(times)})
 
