@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from tenant_lab.core.errors import ConvergenceError, NotFittedError, ParameterError, SchemaError
-from tenant_lab.customers.cox import CoxPH, partial_likelihood, risk_sets, terms
+from tenant_lab.customers.cox import CoxPH
+from tenant_lab.customers.partial import partial_likelihood, risk_sets, terms
 from tenant_lab.customers.survival import lives, nelson_aalen
 
 

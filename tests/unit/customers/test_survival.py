@@ -1,73 +1,14 @@
-import datetime as dt
-
-import duckdb
 import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
 
 from tenant_lab.core.errors import ParameterError, SchemaError
-from tenant_lab.customers.survival import kaplan_meier, lives, log_rank, nelson_aalen, stays
+from tenant_lab.customers.survival import kaplan_meier, lives, log_rank, nelson_aalen
 
 RNG = np.random.default_rng(1)
 N = 300
 WORLD = pd.DataFrame({"duration": RNG.integers(1, 30, N), "event": RNG.integers(0, 2, N), "entry": RNG.integers(-5, 10, N), "weight": RNG.integers(1, 4, N), "g": RNG.choice(list("abc"), N), "s": RNG.choice(["x", "y"], N)})
 WORLD = WORLD[WORLD["entry"] < WORLD["duration"]].reset_index(drop=True)
-
-
-def line(customer, start, end=None, **more):
-    return {"customer_id": customer, "started_at": pd.Timestamp(start), "ended_at": pd.Timestamp(end) if end else pd.NaT, **more}
-
-
-# -- stays ------------------------------------------------------------------------------------------------------------
-def test_lines_that_follow_or_overlap_are_one_stay():
-    lines = pd.DataFrame([line("a", "2024-03-01", "2024-04-01", plan="c"), line("a", "2024-01-01", "2024-02-01", plan="a"), line("a", "2024-01-15", "2024-02-29 12:00", plan="b")])
-    found = stays(lines, "2024-12-31")
-    assert found["duration"].tolist() == [91.0] and found["event"].tolist() == [1] and found["plan"].tolist() == ["a"]
-    assert stays(lines, "2024-12-31", gap=0.25)["duration"].tolist() == [59.5, 31.0]
-
-
-def test_a_long_line_hides_the_gaps_of_short_ones():
-    lines = pd.DataFrame([line("a", "2024-01-01", "2024-12-01", end_reason="x"), line("a", "2024-02-01", "2024-02-02", end_reason="y"), line("a", "2024-06-01", "2024-06-02", end_reason="y")])
-    found = stays(lines, "2024-12-31")
-    assert found["duration"].tolist() == [335.0] and found["end_reason"].tolist() == ["x"]
-
-
-def test_what_ends_or_starts_later_is_not_known():
-    lines = pd.DataFrame([line("a", "2024-01-01", "2024-02-01", end_reason="cancelled"), line("b", "2024-03-01")])
-    found = stays(lines, "2024-01-31")
-    assert found["customer_id"].tolist() == ["a"] and found["event"].tolist() == [0] and found["end_reason"].isna().all()
-    assert found["duration"].tolist() == [31.0]
-    assert stays(lines, "2024-02-01")["event"].tolist() == [1]
-
-
-def test_stays_do_not_depend_on_who_holds_the_table():
-    lines = pd.DataFrame([line("a", "2024-01-01", "2024-02-01", plan="p"), line("a", "2024-02-01", plan="q"), line("b", "2024-01-05", "2024-01-06", plan="q")])
-    lines["started_at"], lines["ended_at"] = (lines[c].dt.tz_localize("Europe/Paris") for c in ("started_at", "ended_at"))
-    expected = stays(lines, "2024-03-31", unit="month")
-    assert expected["duration"].tolist() == pytest.approx([(91 - 1 / 24) / 30.4375, 1 / 30.4375])   # the last day of March has 23 hours
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'Europe/Paris'")
-    for frame in (pl.from_pandas(lines), pl.from_pandas(lines).lazy(), connection.from_df(lines)):
-        assert stays(frame, "2024-03-31", unit="month")["duration"].tolist() == pytest.approx(expected["duration"].tolist())
-
-
-@pytest.mark.parametrize(("change", "message"), [
-    ({"started_at": "2024-01-01"}, "must be a timestamp"), ({"customer_id": None}, "customer_id: 1 rows have no value"),
-    ({"started_at": pd.NaT}, "started_at: 1 rows have no value"), ({"ended_at": pd.Timestamp("2023-01-01")}, "end before they start")])
-def test_bad_lines(change, message):
-    with pytest.raises(SchemaError, match=message):
-        stays(pd.DataFrame([line("a", "2024-01-01") | change]).astype({"ended_at": "datetime64[us]"}), "2024-06-30")
-
-
-def test_bad_arguments_of_stays():
-    lines = pd.DataFrame([line("a", "2024-01-01", "2024-02-01")])
-    with pytest.raises(ParameterError, match="unit"):
-        stays(lines, "2024-06-30", unit="year")
-    with pytest.raises(ParameterError, match="gap"):
-        stays(lines, "2024-06-30", gap=-1)
-    with pytest.raises(ParameterError, match="no subscription had started"):
-        stays(lines, dt.date(2023, 12, 31))
 
 
 # -- curves -----------------------------------------------------------------------------------------------------------
@@ -142,7 +83,7 @@ def test_a_group_in_which_nobody_left_is_said_and_left_out():
 def test_pictures_say_what_they_show():
     curves = kaplan_meier(WORLD, "g")
     assert "are left at 29" in curves.plot().layout.title.text
-    lines = [trace for trace in curves.plot().data if trace.showlegend]
+    lines = [trace for trace in curves.plot().data if trace.name]
     assert [trace.name for trace in lines] == ["a", "b", "c"] and lines[0].y[0] == 1
     assert nelson_aalen(WORLD).plot().layout.yaxis.title.text == "cumulative hazard"
     assert "No difference can be told" in log_rank(WORLD, "g").plot().layout.title.text
