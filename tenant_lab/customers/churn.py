@@ -265,9 +265,11 @@ def restore_model(state: Mapping[str, Any]) -> ChurnModel:
         model = ChurnModel(state["folds"], state["random_state"])
         model.chosen_, model.features_, model._line = state["chosen"], list(state["features"]), np.array(state["line"])
         model.validation_ = pd.DataFrame(state["validation"])
+        if model._line.shape != (3 if model.chosen_ == "stacking" else 2,):
+            raise ValueError("line")
         model._members = {kind: Member(Columns(**one["columns"]), one["coefficients"], one["trees"]) for kind, one in state["members"].items()}
         words = {name for name, values in state["typical"].items() if any(isinstance(value, str) for value in values)}
         model._typical = pd.DataFrame({name: pd.Series(values, dtype=object if name in words else float) for name, values in state["typical"].items()})
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SchemaError(f"the state of a churn model is damaged: {type(error).__name__} {error}") from error
     return model

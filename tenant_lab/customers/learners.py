@@ -137,13 +137,13 @@ class Member:
 def fit_member(kind: str, frame: "pd.DataFrame", churned: np.ndarray, seed: int) -> Member:
     """Fit `linear` or `boosting`."""
     known = learn_columns(frame)
+    if not known.names:   # nothing tells customers apart
+        return Member(known, [float(np.log(churned.mean() / (1 - churned.mean())))])
     if kind == "linear":
         from sklearn.linear_model import LogisticRegression
 
-        x = known.bent(frame)
-        found = LogisticRegression(C=0.3, max_iter=2000, tol=1e-6).fit(x, churned) if x.shape[1] else None
-        share = churned.mean()
-        return Member(known, [float(np.log(share / (1 - share)))] if found is None else [float(found.intercept_[0]), *found.coef_[0].tolist()])
+        found = LogisticRegression(C=0.3, max_iter=2000, tol=1e-6).fit(known.bent(frame), churned)
+        return Member(known, [float(found.intercept_[0]), *found.coef_[0].tolist()])
     import lightgbm
 
     places = list(range(len(known.numbers), len(known.names)))
