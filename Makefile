@@ -51,7 +51,7 @@ lock: ## solve the locks in requirements/ again; FLAGS=--upgrade for newer versi
 	@$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet --disable-pip-version-check uv
 	$(UV) pyproject.toml --extra all -o requirements/all.txt
 	$(UV) pyproject.toml --extra dev -c requirements/all.txt -o requirements/dev.txt
-	$(UV) pyproject.toml --extra audio --extra deep --extra demo -c requirements/all.txt -o requirements/demo.txt
+	$(UV) pyproject.toml --extra audio --extra deep --extra models --extra demo -c requirements/all.txt -o requirements/demo.txt
 	$(UV) pyproject.toml -c requirements/all.txt -o requirements/core.txt
 	@for source in requirements/*.in; do $(UV) $$source -o $${source%.in}.txt || exit 1; done
 

@@ -38,17 +38,19 @@ def _counted(name: str, table: nw.LazyFrame, until: dt.datetime, windows: Sequen
         chosen["amount"] = nw.col(AMOUNTS[name])
     if kinds:
         chosen["kind"] = nw.col("event")
-    rows = table.filter(~nw.col("customer_id").is_null()).select("customer_id", **chosen)
-    figures: dict[str, nw.Expr] = {f"days_since_{name}": nw.col("ago").min()}
+    rows = table.filter(~nw.col("customer_id").is_null(), when >= nw.lit(until - dt.timedelta(days=windows[-1]))).select("customer_id", **chosen)
+    figures: dict[str, nw.Expr] = {}
     for days in windows:
         inside = nw.col("ago") <= days
         figures[f"{name}_{days}d"] = inside.cast(nw.Int64).sum()
-        figures[f"{name}_days_{days}d"] = nw.when(inside).then(nw.col("day")).n_unique() - (~inside).any().cast(nw.Int64)   # missing is one of the distinct
+        figures[f"{name}_days_{days}d"] = inside.cast(nw.Int64).max()
         if name in AMOUNTS:
-            figures[f"{name}_{AMOUNTS[name]}_{days}d"] = nw.when(inside).then(nw.col("amount")).sum().cast(nw.Float64).round(6)   # threads add up in any order
+            figures[f"{name}_{AMOUNTS[name]}_{days}d"] = nw.when(inside).then(nw.col("amount")).otherwise(0).sum()
         for kind in kinds:
             figures[f"{kind}_{days}d"] = (inside & (nw.col("kind") == kind)).cast(nw.Int64).sum()
-    found = rows.group_by("customer_id").agg(**{column: value.cast(nw.Float64) for column, value in figures.items()}).collect("pyarrow").to_native().to_pandas()
+    by_day = rows.group_by("customer_id", "day").agg(nw.col("ago").min(), **figures)   # a day with a row counts 1 among days
+    sums = by_day.group_by("customer_id").agg(nw.col("ago").min().cast(nw.Float64).alias(f"days_since_{name}"), *(nw.col(column).cast(nw.Float64).sum().round(6) for column in figures))
+    found = sums.collect("pyarrow").to_native().to_pandas()   # rounded above: threads add up in any order
     short, long = windows[0], windows[-1]
     if short < long:
         found[f"{name}_trend"] = np.log((found[f"{name}_{short}d"] + 1) / (found[f"{name}_{long}d"] * short / long + 1))
@@ -81,7 +83,7 @@ class Behaviours(Result):
 
 
 def behaviours(tables: Mapping[str, Any], as_of: Any, windows: Sequence[int] = (7, 30, 90), events: Sequence[str] = ()) -> Behaviours:
-    """Figures of each customer who is known at `as_of`.
+    """Figures of each customer who was seen in the longest window, or has a running subscription.
 
     Parameters
     ----------
@@ -97,7 +99,7 @@ def behaviours(tables: Mapping[str, Any], as_of: Any, windows: Sequence[int] = (
     Returns
     -------
     Behaviours
-        For each of the first three tables `days_since_TABLE`, `TABLE_Nd` (rows), `TABLE_days_Nd` (days with a row),
+        For each of the first three tables `days_since_TABLE` (missing: more than the longest window), `TABLE_Nd` (rows), `TABLE_days_Nd` (days with a row),
         `purchases_amount_Nd` (currency), `plays_seconds_Nd`, `EVENT_Nd`, `TABLE_trend`; from `subscriptions`
         `tenure` (days since the running stay began), `plan`, `monthly_price`, `price_changed_Nd`.
 

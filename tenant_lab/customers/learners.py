@@ -142,7 +142,7 @@ def fit_member(kind: str, frame: "pd.DataFrame", churned: np.ndarray, seed: int)
     if kind == "linear":
         from sklearn.linear_model import LogisticRegression
 
-        found = LogisticRegression(C=0.3, max_iter=2000, tol=1e-6).fit(known.bent(frame), churned)
+        found = LogisticRegression(C=0.3, solver="newton-cholesky", max_iter=100, tol=1e-8).fit(known.bent(frame), churned)
         return Member(known, [float(found.intercept_[0]), *found.coef_[0].tolist()])
     import lightgbm
 

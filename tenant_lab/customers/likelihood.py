@@ -122,7 +122,7 @@ def parameters(coefficients: np.ndarray, moved: Sequence[Coefficient], count: in
 
 # %% ../../nbs/22_customers/11_likelihood.ipynb #4abf402d
 FARTHEST = 17.0       # of a logarithm from where the search begins: no parameter is ten million times as large
-LEVEL = 1e-3, 1e-7   # of log-likelihood, and by customer: less is nothing, where a step makes a parameter more than half as large again
+LEVEL = 1e-2, 1e-7   # of log-likelihood, and by customer: less is nothing, where a step makes a parameter more than half as large again
 Sums = Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]
 
 
