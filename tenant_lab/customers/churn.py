@@ -187,8 +187,11 @@ def inputs(logits: np.ndarray, candidate: str) -> np.ndarray:
 
 
 def fit_line(x: np.ndarray, churned: np.ndarray) -> np.ndarray:
-    """Intercept and slopes of a regression of the outcomes on log-odds; the penalty is one customer's."""
+    """Intercept and slopes of a regression of the outcomes on log-odds; the penalty is one customer's. Their mean, where all left or stayed."""
     from sklearn.linear_model import LogisticRegression
+
+    if len(np.unique(churned)) < 2:
+        return np.r_[0.0, np.full(x.shape[1], 1 / x.shape[1])]
 
     found = LogisticRegression(C=1.0, max_iter=1000, tol=1e-8).fit(x, churned)
     return np.r_[found.intercept_, found.coef_[0]]
@@ -206,7 +209,7 @@ def compare(logits: np.ndarray, churned: np.ndarray, fold: np.ndarray) -> "tuple
         x, p = inputs(logits, candidate), np.full(len(churned), np.nan)
         for n in numbers:
             own, others = fold == n, seen & (fold != n)
-            line = fit_line(x[others], churned[others]) if others.any() else np.r_[0.0, 1.0]
+            line = fit_line(x[others], churned[others])
             p[own] = expit(line[0] + x[own] @ line[1:])
         told[candidate] = p
         one_kind = len(np.unique(churned[seen])) < 2
@@ -214,7 +217,7 @@ def compare(logits: np.ndarray, churned: np.ndarray, fold: np.ndarray) -> "tuple
                       "auc": np.nan if one_kind else roc_auc_score(churned[seen], p[seen])})
     return pd.DataFrame(lines), told
 
-
+# %% ../../nbs/22_customers/44_churn.ipynb #f0b7b01d
 def reasons(model: ChurnModel, features: Any, top: int) -> "pd.DataFrame":
     """See `ChurnModel.reasons`."""
     import pandas as pd

@@ -45,7 +45,7 @@ def subscribers(customers: int, leave: float, seed: int = 1) -> dict[str, pd.Dat
     rng = np.random.default_rng(seed)
     ids = [f"c{n}" for n in range(customers)]
     start = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 60, customers), unit="D")
-    end = (start + pd.to_timedelta(rng.integers(30, 240, customers), unit="D")).to_series(index=range(customers)).where(rng.random(customers) < leave)
+    end = (start + pd.to_timedelta(rng.exponential(100, customers).clip(1, 250 if leave == 1 else 800).round(), unit="D")).to_series(index=range(customers)).where(rng.random(customers) < leave)
     rows = customers * 30
     at = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 365 * 86_400, rows), unit="s")
     who = np.repeat(ids, 30)
