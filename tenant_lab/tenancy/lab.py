@@ -28,6 +28,7 @@ from .access import confine, connect, quote, scan, tables_read, translated
 from .audit import AuditLog, user_name
 from .ingest import Batch, IngestResult, ingest
 from .keys import TenantKeys, key_id, master_key, unwrap, wrap
+from .models import Models
 from .session import RequestedAudit, RunSession, current
 from .store import Lake, TableVersion, sweep, writing
 
@@ -203,6 +204,11 @@ class Tenant(Reader):
     @cached_property
     def _keys(self) -> TenantKeys:
         return TenantKeys(self.data_key())
+
+    @property
+    def models(self) -> Models:
+        """What was learnt of this tenant, kept by content."""
+        return Models(self.folder / "models", self._audit)
 
     def as_of(self, t: Any, snapshot: Mapping[str, int] | None = None) -> Reader:
         """The tables as they were known at `t`.
