@@ -32,6 +32,7 @@ class Evaluation(Result):
     auc, auc_error : float
         Area under the ROC curve and its standard error (Hanley & McNeil 1982).
     brier, calibration_error, slope, intercept : float
+        Slope and intercept are missing where all chances are the same, or part all who left from all who stayed.
     """
 
     parts: "pd.DataFrame" = field(repr=False)
@@ -93,7 +94,9 @@ def evaluate(churned: Any, probability: Any) -> Evaluation:
     q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     error = np.sqrt((auc * (1 - auc) + (ones - 1) * (q1 - auc**2) + (zeros - 1) * (q2 - auc**2)) / (ones * zeros))
     odds = logit(np.clip(p, 1e-9, 1 - 1e-9))
-    line = sm.GLM(y, sm.add_constant(odds), family=sm.families.Binomial()).fit().params if np.ptp(odds) > 0 else np.array([np.nan, np.nan])
+    line = np.full(2, np.nan)
+    if np.ptp(odds) > 0 and not (p[y == 1].min() > p[y == 0].max() or p[y == 0].min() > p[y == 1].max()):
+        line = sm.GLM(y, sm.add_constant(odds), family=sm.families.Binomial()).fit().params
     off = float((parts["customers"] * (parts["said"] - parts["left"]).abs()).sum() / len(y))
     return Evaluation(parts.drop(columns="gone"), auc, float(error), float(((p - y) ** 2).mean()), off, float(line[1]), float(line[0]))
 

@@ -112,7 +112,7 @@ class ChurnModel:
             fold[tell] = n
             for m, kind in enumerate(MEMBERS):
                 logits[tell, m] = fit_member(kind, frame.iloc[learn], y[learn], self.random_state).logit(frame.iloc[tell])
-        self.validation_, told = compare(logits, y, fold)
+        self.validation_, told = compare(logits, y, fold, days is not None)
         self.chosen_ = str(self.validation_["candidate"].iloc[self.validation_["log_loss"].argmin()])
         self.foretold_, self.features_ = told[self.chosen_], list(map(str, frame))
         self._members = {kind: fit_member(kind, frame, y, self.random_state) for kind in MEMBERS if self.chosen_ not in MEMBERS or kind == self.chosen_}
@@ -130,8 +130,12 @@ class ChurnModel:
     def _read(self, features: Any) -> "pd.DataFrame":
         if not hasattr(self, "chosen_"):
             raise NotFittedError("this ChurnModel was not fitted; call fit(features, churned) first")
+        import pandas as pd
+
         frame = read_features(features, self.features_)
         for name in self.features_:
+            if self._typical[name].dtype == object and frame[name].isna().all():
+                frame[name] = pd.Series("missing", frame.index, dtype=object)
             if (frame[name].dtype == object) != (self._typical[name].dtype == object):
                 raise SchemaError(f"features.{name}: is {'text' if frame[name].dtype == object else 'a number'} now, and was not when the model learnt", table="features", column=name, rule="type")
         return frame
@@ -197,8 +201,8 @@ def fit_line(x: np.ndarray, churned: np.ndarray) -> np.ndarray:
     return np.r_[found.intercept_, found.coef_[0]]
 
 
-def compare(logits: np.ndarray, churned: np.ndarray, fold: np.ndarray) -> "tuple[pd.DataFrame, dict[str, np.ndarray]]":
-    """Figures of all candidates on what they foretold, and that, shape (n,); each fold's line is learnt on the others, or where there is one only, is none."""
+def compare(logits: np.ndarray, churned: np.ndarray, fold: np.ndarray, ordered: bool) -> "tuple[pd.DataFrame, dict[str, np.ndarray]]":
+    """Figures of all candidates on what they foretold, and that, shape (n,); each fold's line is learnt on the others (if `ordered`, on earlier ones; the first has none)."""
     import pandas as pd
     from scipy.special import expit
     from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
@@ -208,7 +212,7 @@ def compare(logits: np.ndarray, churned: np.ndarray, fold: np.ndarray) -> "tuple
     for candidate in CANDIDATES if len(numbers) > 1 else CANDIDATES[:-1]:
         x, p = inputs(logits, candidate), np.full(len(churned), np.nan)
         for n in numbers:
-            own, others = fold == n, seen & (fold != n)
+            own, others = fold == n, seen & ((fold < n) if ordered else (fold != n))
             line = fit_line(x[others], churned[others])
             p[own] = expit(line[0] + x[own] @ line[1:])
         told[candidate] = p

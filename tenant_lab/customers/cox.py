@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..core.checks import check_choice, check_number
-from ..core.errors import ConvergenceError, NotFittedError, ParameterError
+from ..core.errors import ConvergenceError, NotFittedError, ParameterError, SchemaError
 
 from .btyd import columns
 from .concordance import concordance
@@ -161,6 +161,9 @@ def covariates_of(names: Sequence[str], frame: Any) -> np.ndarray:
     if isinstance(names, str) or not names or len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
         raise ParameterError(f"covariates {names!r}: needs names of columns, each once")
     found = columns(frame, names)
+    for name, values in found.items():
+        if np.abs(values).max() > 1e100:
+            raise SchemaError(f"customers.{name}: values beyond 1e100 cannot be squared; take another unit", table="customers", column=name, rule="range")
     return np.stack([found[name] for name in names])
 
 
@@ -217,7 +220,7 @@ def _doubt(sets: list[RiskSets], beta: np.ndarray, value: float, information: np
             lost = [value - sum(partial_likelihood(beta + sign * far, one)[0] for one in sets) for sign in (-1, 1)]
         if not any(map(np.isfinite, lost)) or np.nanmin(lost) < 1e-3:
             which = ", ".join(name for name, part in zip(names, way, strict=True) if abs(part) > 0.5 * np.abs(way).max())
-            raise ConvergenceError(f"the coefficient of {which} grows without end: it tells without exception who leaves first. Leave it out, or merge rare categories")
+            raise ConvergenceError(f"the coefficient of {which} grows without end: it tells without exception who leaves first, or a few extreme values hide all others. Leave it out, merge rare categories, or take logarithms")
 
 # %% ../../nbs/22_customers/34_cox.ipynb #cd43e034
 def _within(beta: np.ndarray, sets: list[RiskSets], some: Lives) -> float:

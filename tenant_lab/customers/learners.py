@@ -85,8 +85,10 @@ def read_features(frame: Any, names: Sequence[str] | None = None) -> "pd.DataFra
             found[name] = column.to_pandas().astype(object).where(column.is_valid().to_numpy(), "missing")
         elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_boolean(kind):
             found[name] = column.cast(pa.float64()).to_pandas()
-            if np.isinf(found[name]).any():
-                raise SchemaError(f"features.{name}: {int(np.isinf(found[name]).sum())} rows are infinite; mend or drop them", table="features", column=name, rule="range")
+            if (far := np.abs(found[name]) > 1e100).any():
+                raise SchemaError(f"features.{name}: {int(far.sum())} rows are infinite, or too far from 0 to be squared; mend or drop them", table="features", column=name, rule="range")
+        elif pa.types.is_null(kind):   # all are missing, and so the column has no type
+            found[name] = pd.Series(np.nan, range(table.num_rows))
         else:
             raise SchemaError(f"features.{name} is {kind}; it must be numbers or text (of a time, take the days before as_of)", table="features", column=name, rule="type")
     return pd.DataFrame(found)

@@ -63,6 +63,7 @@ def stays(subscriptions: Any, as_of: Any, unit: str = "day", gap: float = 1.0) -
     ends = lines.loc[by["end"].idxmax()].set_index(["customer_id", "stay"])  # where lines overlap, the last to end
     found = by.agg(started_at=("started_at", "first"), **{name: (name, "first") for name in extra if name != "end_reason"})
     found.insert(1, "duration", (ends["end"] - found["started_at"]).dt.total_seconds() / 86_400 / UNITS[unit])
+    found.index = found.index.set_levels(found.index.levels[1].astype("int64"), level=1)
     found.insert(2, "event", (by["ended_at"].count() == by.size()).astype("int64"))
     if "end_reason" in extra:
         found["end_reason"] = ends["end_reason"].where(found["event"] == 1)
@@ -74,10 +75,15 @@ def _known_lines(subscriptions: Any, as_of: Any) -> tuple[nw.LazyFrame, dt.datet
     table = lazy(subscriptions)
     schema = table.collect_schema()
     check_columns(schema.names(), ("customer_id", "started_at", "ended_at"), "subscriptions")
+    if schema["ended_at"] == nw.Unknown:   # nobody has left, and so the column has no type
+        table = table.with_columns(ended_at=nw.lit(None).cast(schema["started_at"]))
+        schema = table.collect_schema()
     for name in ("started_at", "ended_at"):
         if not isinstance(schema[name], nw.Datetime):
             raise SchemaError(f"subscriptions.{name} is {schema[name]}; it must be a timestamp", table="subscriptions", column=name, rule="type")
     zone = getattr(schema["started_at"], "time_zone", None)
+    if (zone is None) is not (getattr(schema["ended_at"], "time_zone", None) is None):
+        raise SchemaError("subscriptions.ended_at: one of started_at and ended_at has a time zone and the other has none; give both one", table="subscriptions", column="ended_at", rule="type")
     until = check_instant(as_of, zone or "UTC")
     until = until if zone else until.replace(tzinfo=None)
     start, end = nw.col("started_at"), nw.col("ended_at")

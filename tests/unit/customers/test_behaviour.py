@@ -52,3 +52,7 @@ def test_bad_input():
             behaviours(tables, "2020-06-30")
     with pytest.raises(SchemaError, match="purchased_at"):
         behaviours({"purchases": PURCHASES.drop(columns="purchased_at")}, "2024-06-30")
+    with pytest.raises(SchemaError, match="amount is .*must be a number"):
+        behaviours({"purchases": PURCHASES.assign(amount="ten")}, "2024-06-30")
+    with pytest.raises(SchemaError, match="subscriptions lacks plan"):
+        behaviours({"subscriptions": SUBSCRIPTIONS.drop(columns="plan")}, "2024-06-30")

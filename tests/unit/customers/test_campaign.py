@@ -82,3 +82,8 @@ def test_bad_input():
             campaign([0.1, 0.2, 0.3], **(good | change))
     with pytest.raises(ParameterError, match="probability"):
         campaign([0.1, 7], **good)
+
+
+def test_chances_that_part_all():
+    found = evaluate(LEFT, LEFT * 0.9)
+    assert found.auc == 1 and found.auc_error == 0 and np.isnan(found.slope)

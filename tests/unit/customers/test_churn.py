@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from tenant_lab.core.errors import NotFittedError, ParameterError, SchemaError
-from tenant_lab.customers.churn import CANDIDATES, ChurnModel, model_state, restore_model, splits
+from tenant_lab.customers.churn import CANDIDATES, ChurnModel, compare, model_state, restore_model, splits
 from tenant_lab.customers.learners import fit_member, learn_columns, read_features
 
 RNG = np.random.default_rng(0)
@@ -166,3 +166,26 @@ def test_very_few_customers():
     assert ((found.probability(few) > 0) & (found.probability(few) < 1)).all()
     flat = ChurnModel().fit(few[["customer_id"]].assign(x=1.0), [0, 1] * 6)
     assert flat.probability(few.assign(x=2.0)) == pytest.approx(0.5, abs=0.2)
+
+
+def test_a_column_without_any_value(model):
+    """Such a column has no type: it is missing, whatever it was when the model learnt."""
+    gone = model.probability(FEATURES[:5].assign(plan=None, plays=None))
+    assert gone.tolist() == model.probability(FEATURES[:5].assign(plan="missing", plays=np.nan)).tolist()
+    assert "empty" not in learn_columns(read_features(FEATURES.assign(empty=None))).names
+    with pytest.raises(SchemaError, match="too far from 0"):
+        ChurnModel().fit(FEATURES.assign(noise=1e200), LEFT)
+
+
+def test_lines_of_days_know_earlier_days_only():
+    """The first day that is foretold has no line; another has that of those before it, so what comes later changes nothing."""
+    rng = np.random.default_rng(0)
+    logits, fold = rng.normal(size=(900, 2)), np.repeat([0, 1, 2], 300)
+    y = (rng.random(900) < 1 / (1 + np.exp(-2 * logits[:, 0]))).astype(int)
+    _, told = compare(logits, y, fold, True)
+    assert told["linear"][:300] == pytest.approx(1 / (1 + np.exp(-logits[:300, 0])))
+    other = y.copy()
+    other[600:] = 1 - y[600:]
+    _, again = compare(logits, other, fold, True)
+    assert all(again[name][:600].tolist() == told[name][:600].tolist() for name in told)
+    assert compare(logits, other, fold, False)[1]["linear"][:300].tolist() != compare(logits, y, fold, False)[1]["linear"][:300].tolist()

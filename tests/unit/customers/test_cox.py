@@ -220,3 +220,5 @@ def test_bad_input():
         model.proportional_hazards_test("square")
     with pytest.raises(ParameterError, match="all leave at the same age"):
         CoxPH(["x"]).fit(WORLD.assign(duration=np.where(WORLD["event"] == 1, 2.0, 3.0))).proportional_hazards_test()
+    with pytest.raises(SchemaError, match="beyond 1e100"):
+        CoxPH(["x"]).fit(WORLD.assign(x=WORLD["x"] * 1e200))

@@ -144,3 +144,12 @@ def test_bad_input():
         DiscreteHazard(link="probit").fit(LINES)
     with pytest.raises(ParameterError, match="periods"):
         hazards(DiscreteHazard().fit(LINES), LINES, 0)
+
+
+def test_periods_in_which_all_or_none_left():
+    one = DiscreteHazard().fit(person_periods(pd.DataFrame({"duration": [3.0], "event": [1]})))
+    assert hazards(one, pd.DataFrame({"period": [1]}), 4)[0].tolist()[:3] == [0, 0, 1]
+    with pytest.raises(ParameterError, match="covariates have nothing to tell"):
+        DiscreteHazard(["x"]).fit(person_periods(pd.DataFrame({"duration": [3.0, 3.0], "event": 1, "x": [1.0, 2.0]})))
+    with pytest.raises(ParameterError, match="beyond 1e100"):
+        DiscreteHazard(["x"]).fit(LINES.assign(x=LINES["x"] * 1e200))

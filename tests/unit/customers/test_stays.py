@@ -61,3 +61,10 @@ def test_bad_arguments_of_stays():
         stays(lines, "2024-06-30", gap=-1)
     with pytest.raises(ParameterError, match="no subscription had started"):
         stays(lines, dt.date(2023, 12, 31))
+
+
+def test_ends_of_no_type_and_of_another_zone():
+    lines = pd.DataFrame([line("a", "2024-01-01"), line("b", "2024-02-01")])
+    assert stays(lines.assign(ended_at=None), "2024-06-30")["event"].tolist() == [0, 0]
+    with pytest.raises(SchemaError, match="give both one"):
+        stays(lines.assign(started_at=lines["started_at"].dt.tz_localize("UTC")), "2024-06-30")
