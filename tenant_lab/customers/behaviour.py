@@ -111,7 +111,8 @@ def behaviours(tables: Mapping[str, Any], as_of: Any, windows: Sequence[int] = (
     ParameterError
         No tables, no rows before `as_of`, or windows that do not grow.
     """
-    days = [check_number(n, "windows", 1, 3660, integer=True) for n in windows]
+    days = [check_number(n, "windows", 1, 3660, integer=True) for n in (windows if isinstance(windows, Sequence) else [windows])]
+    kinds = _kinds(events, tables, days)
     if not days or sorted(set(days)) != days:
         raise ParameterError(f"windows {windows!r}: needs numbers of days that grow")
     if strange := set(tables) - {"purchases", "plays", "events", "subscriptions"}:
@@ -123,15 +124,30 @@ def behaviours(tables: Mapping[str, Any], as_of: Any, windows: Sequence[int] = (
         if name in AMOUNTS and not schema[AMOUNTS[name]].is_numeric():
             raise SchemaError(f"{name}.{AMOUNTS[name]} is {schema[AMOUNTS[name]]}; it must be a number", table=name, column=AMOUNTS[name], rule="type")
         until = instant_like(as_of, schema, TABLES[name].time, name)
-        parts.append(_contract(table, until, days) if name == "subscriptions" else _counted(name, table, until, days, list(events) if name == "events" else []))
+        parts.append(_contract(table, until, days) if name == "subscriptions" else _counted(name, table, until, days, kinds if name == "events" else []))
     if not parts or not any(len(part) for part in parts):
         raise ParameterError(f"as_of {as_of}: the tables have no rows before it")
     found = parts[0]
     for part in parts[1:]:
+        if (found["customer_id"].dtype == object) != (part["customer_id"].dtype == object) or found["customer_id"].dtype.kind != part["customer_id"].dtype.kind:
+            raise SchemaError("customer_id is text in one table and a number in another; make it text in all", column="customer_id", rule="type")
         found = found.merge(part, on="customer_id", how="outer")
-    counts = [column for column in map(str, found) if column != "plan" and not column.startswith(("customer_id", "days_since_", "tenure", "monthly_price"))]
+    missing = {"customer_id", "plan", "tenure", "monthly_price", *(f"days_since_{name}" for name in known)}
+    counts = [column for column in map(str, found) if column not in missing]
     found[counts] = found[counts].fillna(0)
     return Behaviours(found.sort_values("customer_id").reset_index(drop=True), until)
+
+
+def _kinds(events: Sequence[str], tables: Mapping[str, Any], windows: Sequence[int]) -> list[str]:
+    """`events`, if each gives a column of its own."""
+    if isinstance(events, str) or not all(isinstance(kind, str) for kind in events):
+        raise ParameterError(f"events {events!r}: needs a list of names")
+    if events and "events" not in tables:
+        raise ParameterError(f"events {list(events)}: there is no table events to count them in")
+    taken = {*NEEDED, *(f"{name}_days" for name in NEEDED), *(f"{name}_{amount}" for name, amount in AMOUNTS.items()), "price_changed"}
+    if (twice := taken & set(events)) or len(set(events)) < len(events):
+        raise ParameterError(f"events {sorted(twice) or list(events)}: would give two columns of one name; leave it out, or rename the event")
+    return list(events)
 
 
 def _contract(table: nw.LazyFrame, until: dt.datetime, windows: Sequence[int]) -> "pd.DataFrame":
@@ -144,8 +160,10 @@ def _contract(table: nw.LazyFrame, until: dt.datetime, windows: Sequence[int]) -
     every = stays(lines, until)
     whole = every[every["event"] == 0].groupby("customer_id")["duration"].max().rename("tenure")
     lines = lines.sort_values(["customer_id", "started_at"])
-    lines["price_changed"] = lines.groupby("customer_id")["monthly_price"].diff().fillna(0) != 0
+    by = lines.groupby("customer_id")
+    follows = (lines["started_at"] - by["ended_at"].shift()).abs() <= pd.Timedelta(days=1)   # no other line, and no return after a pause
+    lines["price_changed"] = follows & (by["monthly_price"].diff().fillna(0) != 0)
     ago = (pd.Timestamp(until) - lines["started_at"]).dt.total_seconds() / 86_400
     changed = {f"price_changed_{n}d": (lines["price_changed"] & (ago <= n)).groupby(lines["customer_id"]).sum() for n in windows}
-    last = lines[lines["ended_at"].isna()].groupby("customer_id").last()[["plan", "monthly_price"]]
+    last = lines[lines["ended_at"].isna()].groupby("customer_id").tail(1).set_index("customer_id")[["plan", "monthly_price"]]
     return pd.concat([whole, last, pd.DataFrame(changed)], axis=1).loc[whole.index].rename_axis("customer_id").reset_index()

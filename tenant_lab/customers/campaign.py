@@ -85,8 +85,9 @@ def evaluate(churned: Any, probability: Any) -> Evaluation:
     from scipy.stats import rankdata
 
     y, p = _pairs(churned, probability)
-    order = np.lexsort((np.arange(len(p)), -p))
-    parts = pd.DataFrame([{"part": n + 1, "customers": len(rows), "said": p[rows].mean(), "left": y[rows].mean(), "gone": y[rows].sum()} for n, rows in enumerate(np.array_split(order, 10))])
+    order = np.argsort(-p, kind="stable")
+    shared = pd.Series(y).groupby(p).transform("mean").to_numpy()   # who leaves among equal chances is not known to the list
+    parts = pd.DataFrame([{"part": n + 1, "customers": len(rows), "said": p[rows].mean(), "left": shared[rows].mean(), "gone": shared[rows].sum()} for n, rows in enumerate(np.array_split(order, 10))])
     parts["low"], parts["high"] = wilson_interval(parts["gone"], parts["customers"])
     parts["lift"], parts["gain"] = parts["left"] / y.mean(), parts["gone"].cumsum() / y.sum()
     ones, zeros = y.sum(), len(y) - y.sum()
@@ -95,7 +96,7 @@ def evaluate(churned: Any, probability: Any) -> Evaluation:
     error = np.sqrt((auc * (1 - auc) + (ones - 1) * (q1 - auc**2) + (zeros - 1) * (q2 - auc**2)) / (ones * zeros))
     odds = logit(np.clip(p, 1e-9, 1 - 1e-9))
     line = np.full(2, np.nan)
-    if np.ptp(odds) > 0 and not (p[y == 1].min() > p[y == 0].max() or p[y == 0].min() > p[y == 1].max()):
+    if np.ptp(odds) > 1e-6 and not (p[y == 1].min() > p[y == 0].max() or p[y == 0].min() > p[y == 1].max()):
         line = sm.GLM(y, sm.add_constant(odds), family=sm.families.Binomial()).fit().params
     off = float((parts["customers"] * (parts["said"] - parts["left"]).abs()).sum() / len(y))
     return Evaluation(parts.drop(columns="gone"), auc, float(error), float(((p - y) ** 2).mean()), off, float(line[1]), float(line[0]))
@@ -178,15 +179,15 @@ def campaign(probability: Any, value: Any, contact: float, offer: float, saved: 
     from scipy.special import ndtri
 
     for name, amount in (("contact", contact), ("offer", offer)):
-        check_number(amount, name, 0.0)
+        check_number(amount, name, 0.0, 1e15)
     check_number(saved, "saved", 0.0, 1.0), check_number(takes, "takes", 0.0, 1.0)
     try:
         p = np.asarray(probability, float)
         worth_of = np.broadcast_to(np.asarray(value, float), p.shape)
     except (TypeError, ValueError) as error:
         raise ParameterError(f"probability and value: {error}; need numbers, one for each customer") from error
-    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all() or not np.isfinite(worth_of).all():
-        raise ParameterError("probability needs chances from 0 to 1 and value finite numbers, one for each customer")
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all() or not (np.abs(worth_of) <= 1e15).all():
+        raise ParameterError("probability needs chances from 0 to 1 and value numbers up to 1e15, one for each customer")
     keep = worth_of - offer
     worth = p * saved * keep - (1 - p) * takes * offer - contact
     called = worth > 0

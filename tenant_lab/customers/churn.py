@@ -6,7 +6,7 @@
 __all__ = ['CANDIDATES', 'splits', 'ChurnModel', 'inputs', 'fit_line', 'compare', 'reasons', 'model_state', 'restore_model']
 
 # %% ../../nbs/22_customers/44_churn.ipynb #b88f559e
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,13 +14,14 @@ import numpy as np
 
 from ..core.checks import check_number
 from ..core.errors import NotFittedError, ParameterError, SchemaError
+from ..core.frames import arrow
 from .learners import MEMBERS, Columns, Member, fit_member, read_features
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% ../../nbs/22_customers/44_churn.ipynb #1551050d
-def splits(churned: np.ndarray, time: np.ndarray | None, known_after: float, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def splits(churned: np.ndarray, time: np.ndarray | None, known_after: float, folds: int, seed: int, customer: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
     """Rows to learn from and rows to foretell.
 
     Parameters
@@ -31,19 +32,26 @@ def splits(churned: np.ndarray, time: np.ndarray | None, known_after: float, fol
     known_after : float
         Days until an outcome is known.
     folds, seed : int
+    customer : numpy.ndarray, shape (n,), optional
+        Lines of one customer stay together in a fold.
 
     Raises
     ------
     ParameterError
-        Fewer than two of those who left or stayed, or no day is late enough to foretell.
+        Fewer than two of those who left or stayed, no day is late enough to foretell, or those that are hold hardly any rows.
     """
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     few = int(min(churned.sum(), len(churned) - churned.sum()))
     if time is None:
         if few < 2:
             raise ParameterError(f"churned: {int(churned.sum())} of {len(churned)} left; needs at least two who left and two who stayed")
-        return list(StratifiedKFold(min(folds, few), shuffle=True, random_state=seed).split(churned, churned))
+        if customer is None or len(np.unique(customer)) == len(customer):
+            return list(StratifiedKFold(min(folds, few), shuffle=True, random_state=seed).split(churned, churned))
+        parts = list(StratifiedGroupKFold(min(folds, few), shuffle=True, random_state=seed).split(churned, churned, customer))
+        if parts := [(learn, tell) for learn, tell in parts if len(tell) and 0 < churned[learn].sum() < len(learn)]:
+            return parts
+        raise ParameterError("customer_id: too few customers left or stayed to try the model on others; give more")
     days = np.unique(time)
     found: list[tuple[np.ndarray, np.ndarray]] = []
     for day in days[::-1]:
@@ -52,6 +60,8 @@ def splits(churned: np.ndarray, time: np.ndarray | None, known_after: float, fol
             found.append((learn, np.flatnonzero(time == day)))
     if not found:
         raise ParameterError(f"time: no day lies {known_after:g} days after another with customers who left and who stayed; give more days, or leave time out")
+    if (held := sum(len(tell) for _, tell in found)) < 0.05 * len(churned):
+        raise ParameterError(f"time: the last {len(found)} of {len(days)} days hold {held} of {len(churned)} rows, too few to try a model on; time is the day as_of for which features were made, one for many customers")
     return found[::-1]
 
 # %% ../../nbs/22_customers/44_churn.ipynb #be13060d
@@ -87,8 +97,9 @@ class ChurnModel:
         Parameters
         ----------
         features : frame
-            Any frame that Narwhals knows; `customer_id` is passed over.
+            Any frame that Narwhals knows; `customer_id` tells whose lines belong together, and is no feature.
         churned : array_like of 0 and 1, shape (n,)
+            In the order of the rows.
         time : array_like of days, shape (n,), optional
             `as_of` of each row, where there are several.
         known_after : float
@@ -104,15 +115,15 @@ class ChurnModel:
         frame, y, days = read_features(features), _outcomes(churned), None if time is None else _days(time)
         if len(y) != len(frame) or (days is not None and len(days) != len(y)):
             raise ParameterError(f"churned of shape {y.shape}{'' if days is None else f', time of shape {days.shape}'}: need one for each of the {len(frame)} rows")
-        check_number(self.folds, "folds", 2, 20, integer=True), check_number(self.random_state, "random_state", 0, integer=True), check_number(known_after, "known_after", 0.0)
-        parts = splits(y, days, known_after, self.folds, self.random_state)
+        check_number(self.folds, "folds", 2, 20, integer=True), check_number(self.random_state, "random_state", 0, 2**31 - 1, integer=True), check_number(known_after, "known_after", 0.0, 36_525)
+        parts = splits(y, days, known_after, self.folds, self.random_state, _customers(features))
         logits = np.full((len(y), len(MEMBERS)), np.nan)
         fold = np.full(len(y), -1)
         for n, (learn, tell) in enumerate(parts):
             fold[tell] = n
             for m, kind in enumerate(MEMBERS):
                 logits[tell, m] = fit_member(kind, frame.iloc[learn], y[learn], self.random_state).logit(frame.iloc[tell])
-        self.validation_, told = compare(logits, y, fold, days is not None)
+        self.validation_, told = compare(logits, y, fold, [learn for learn, _ in parts])
         self.chosen_ = str(self.validation_["candidate"].iloc[self.validation_["log_loss"].argmin()])
         self.foretold_, self.features_ = told[self.chosen_], list(map(str, frame))
         self._members = {kind: fit_member(kind, frame, y, self.random_state) for kind in MEMBERS if self.chosen_ not in MEMBERS or kind == self.chosen_}
@@ -173,11 +184,19 @@ def _outcomes(churned: Any) -> np.ndarray:
     return y.astype(int)
 
 
+def _customers(features: Any) -> np.ndarray | None:
+    """The column `customer_id` as numbers, where there is one."""
+    import pandas as pd
+
+    table = arrow(features)
+    return pd.factorize(table["customer_id"].to_pandas())[0] if "customer_id" in table.column_names else None
+
+
 def _days(time: Any) -> np.ndarray:
     import pandas as pd
 
     try:
-        days = pd.to_datetime(pd.Series(time), utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
+        days = pd.to_datetime(pd.Series(time), utc=True, format="ISO8601").dt.tz_localize(None).to_numpy("datetime64[us]")
     except (TypeError, ValueError) as error:
         raise ParameterError(f"time: {error}; needs a day for each row") from error
     if np.isnat(days).any():
@@ -201,8 +220,8 @@ def fit_line(x: np.ndarray, churned: np.ndarray) -> np.ndarray:
     return np.r_[found.intercept_, found.coef_[0]]
 
 
-def compare(logits: np.ndarray, churned: np.ndarray, fold: np.ndarray, ordered: bool) -> "tuple[pd.DataFrame, dict[str, np.ndarray]]":
-    """Figures of all candidates on what they foretold, and that, shape (n,); each fold's line is learnt on the others (if `ordered`, on earlier ones; the first has none)."""
+def compare(logits: np.ndarray, churned: np.ndarray, fold: np.ndarray, known: Sequence[np.ndarray]) -> "tuple[pd.DataFrame, dict[str, np.ndarray]]":
+    """Figures of all candidates on what they foretold, and that, shape (n,); each fold's line is learnt on what was foretold of the rows `known` to its members."""
     import pandas as pd
     from scipy.special import expit
     from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
@@ -212,7 +231,7 @@ def compare(logits: np.ndarray, churned: np.ndarray, fold: np.ndarray, ordered: 
     for candidate in CANDIDATES if len(numbers) > 1 else CANDIDATES[:-1]:
         x, p = inputs(logits, candidate), np.full(len(churned), np.nan)
         for n in numbers:
-            own, others = fold == n, seen & ((fold < n) if ordered else (fold != n))
+            own, others = fold == n, known[n][seen[known[n]]]
             line = fit_line(x[others], churned[others])
             p[own] = expit(line[0] + x[own] @ line[1:])
         told[candidate] = p
@@ -252,7 +271,7 @@ def model_state(model: ChurnModel) -> dict[str, Any]:
     if not hasattr(model, "chosen_"):
         raise NotFittedError("this ChurnModel was not fitted; call fit(features, churned) first")
     return {"kind": "churn", "folds": model.folds, "random_state": model.random_state, "chosen": model.chosen_, "features": model.features_, "line": model._line.tolist(),
-            "validation": model.validation_.to_dict("records"), "members": {kind: asdict(member) for kind, member in model._members.items()},
+            "validation": [{name: None if value != value else value for name, value in line.items()} for line in model.validation_.to_dict("records")], "members": {kind: asdict(member) for kind, member in model._members.items()},
             "typical": {name: [None if value != value else value for value in model._typical[name]] for name in model.features_}}
 
 
@@ -270,11 +289,16 @@ def restore_model(state: Mapping[str, Any]) -> ChurnModel:
         if state["kind"] != "churn":
             raise SchemaError(f"a model of kind {state['kind']!r} is no churn model")
         model = ChurnModel(state["folds"], state["random_state"])
-        model.chosen_, model.features_, model._line = state["chosen"], list(state["features"]), np.array(state["line"])
+        model.chosen_, model.features_, model._line = state["chosen"], list(state["features"]), np.array(state["line"], float)
         model.validation_ = pd.DataFrame(state["validation"])
-        if model._line.shape != (3 if model.chosen_ == "stacking" else 2,):
+        if model._line.shape != (3 if model.chosen_ == "stacking" else 2,) or not np.isfinite(model._line).all():
             raise ValueError("line")
         model._members = {kind: Member(Columns(**one["columns"]), one["coefficients"], one["trees"]) for kind, one in state["members"].items()}
+        for member in model._members.values():
+            member.check()
+        needed = {model.chosen_} if model.chosen_ in MEMBERS else set(MEMBERS)
+        if model.chosen_ not in CANDIDATES or set(model._members) != needed or set(state["typical"]) != set(model.features_) or any(set(one.columns.names) - set(model.features_) for one in model._members.values()):
+            raise ValueError("its parts do not fit together")
         words = {name for name, values in state["typical"].items() if any(isinstance(value, str) for value in values)}
         model._typical = pd.DataFrame({name: pd.Series(values, dtype=object if name in words else float) for name, values in state["typical"].items()})
     except (AttributeError, KeyError, TypeError, ValueError) as error:

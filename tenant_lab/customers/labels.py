@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
+import numpy as np
 
 from ..core.checks import check_columns, check_instant, check_number
 from ..core.errors import ParameterError, SchemaError
@@ -57,7 +58,7 @@ class Labels(NotedResult):
 
 
 def _windows(as_of: Any, known_until: Any, gap: float, outcome: float, zone: str | None) -> tuple[dt.datetime, dt.datetime, dt.datetime]:
-    check_number(gap, "gap", 0.0), check_number(outcome, "outcome", 1e-3)
+    check_number(gap, "gap", 0.0, 36_525), check_number(outcome, "outcome", 1e-3, 36_525)
     cut, known = (check_instant(day, zone or "UTC") for day in (as_of, known_until))
     start = cut + dt.timedelta(days=gap)
     end = start + dt.timedelta(days=outcome)
@@ -81,25 +82,26 @@ def contract_labels(subscriptions: Any, as_of: Any, known_until: Any, gap: float
     Returns
     -------
     Labels
-        Who left in the gap is left out, and counted in `notes`.
+        Who left in the gap and did not come back by the end is left out, and counted in `notes`.
 
     Raises
     ------
     SchemaError
         As `stays`.
     ParameterError
-        The outcome is not known yet, nobody had a subscription at `as_of`, or a window is not allowed.
+        The outcome is not known yet, nobody had a subscription at `as_of`, all left in the gap, or a window is not allowed.
     """
     import pandas as pd
 
     zone = getattr(lazy(subscriptions).collect_schema().get("started_at"), "time_zone", None)
     cut, start, end = _windows(as_of, known_until, gap, outcome, zone)
-    then = {name: stays(subscriptions, at, gap=0.0) for name, at in (("cut", cut), ("start", start), ("end", end))}
-    running = {name: set(table.loc[table["event"] == 0, "customer_id"]) for name, table in then.items()}
+    every = stays(subscriptions, known_until)
+    running = {name: set(every.loc[(every["started_at"] < at) & ~(every["ended_at"] < at), "customer_id"]) for name, at in (("cut", cut), ("start", start), ("end", end))}
     if not running["cut"]:
         raise ParameterError(f"as_of {as_of}: nobody had a subscription then")
     lost = running["cut"] - running["start"] - running["end"]
-    who = sorted(running["cut"] - lost)
+    if not (who := sorted(running["cut"] - lost)):
+        raise ParameterError(f"gap {gap:g}: all {len(lost)} who had a subscription left in it")
     notes = (f"{format_number(len(lost))} customers left in the gap of {gap:g} days and are left out",) if lost else ()
     return Labels(pd.DataFrame({"customer_id": who, "churned": [int(one not in running["end"]) for one in who]}), cut, start, end, notes)
 
@@ -125,7 +127,7 @@ def silence_labels(activity: Any, as_of: Any, known_until: Any, observe: float =
     ParameterError
         The outcome is not known yet, nobody was active in the observation window, or a window is not allowed.
     """
-    check_number(observe, "observe", 1e-3)
+    check_number(observe, "observe", 1e-3, 36_525)
     table = lazy(activity)
     schema = table.collect_schema()
     check_columns(schema.names(), ("customer_id", at), "activity")
@@ -169,8 +171,10 @@ def cut_tables(tables: Mapping[str, Any], as_of: Any) -> dict[str, Any]:
 
 
 def instant_like(as_of: Any, schema: Mapping[str, Any], column: str, table: str) -> dt.datetime:
-    """`as_of` as it compares with a column of times: with a zone where that has one."""
+    """`as_of` as it compares with a column of times: with a zone where that has one, else its wall-clock time."""
     check_columns(schema, (column,), table)
+    if not (isinstance(schema[column], nw.Datetime) or schema[column] in (nw.Date, nw.Unknown)):
+        raise SchemaError(f"{table}.{column} is {schema[column]}; it must be a timestamp", table=table, column=column, rule="type")
     zone = getattr(schema[column], "time_zone", None)
     until = check_instant(as_of, zone or "UTC")
     return until if zone else until.replace(tzinfo=None)
@@ -182,7 +186,7 @@ def leaks(build: Callable[[dict[str, Any], Any], Any], tables: Mapping[str, Any]
     Parameters
     ----------
     build : callable
-        Tables, `as_of` -> a pandas frame with `customer_id`.
+        Tables (Narwhals lazy frames), `as_of` -> a pandas frame with `customer_id`.
     tables : mapping
         Name of a contract -> frame.
     as_of : date, datetime or ISO 8601 text
@@ -191,13 +195,46 @@ def leaks(build: Callable[[dict[str, Any], Any], Any], tables: Mapping[str, Any]
     ------
     SchemaError
         The frame has no `customer_id`, or a customer twice; or as `cut_tables`.
+    ParameterError
+        No table has anything later to take away, or `build` gives no pandas frame with rows.
     """
-    then = [build(dict(chosen), as_of) for chosen in (tables, cut_tables(tables, as_of))]
+    import pandas as pd
+
+    whole, cut_off = {name: lazy(table) for name, table in tables.items()}, cut_tables(tables, as_of)
+    if all(_rows(whole[name]) == _rows(cut_off[name]) and not _later(whole[name], name, as_of) for name in whole):
+        raise ParameterError(f"as_of {as_of}: no table says anything of a later time, so nothing could leak; take an earlier day")
+    then = [build(chosen, as_of) for chosen in (whole, cut_off)]
     for one in then:
+        if not isinstance(one, pd.DataFrame) or one.empty:
+            raise ParameterError(f"build: gave {'no rows' if isinstance(one, pd.DataFrame) else type(one).__name__}; needs a pandas frame with rows")
         check_columns(one.columns, ("customer_id",), "features")
         if one["customer_id"].duplicated().any():
             raise SchemaError("features.customer_id: a customer has more than one row", table="features", column="customer_id", rule="key")
     full, cut = (one.set_index("customer_id").sort_index() for one in then)
-    if not full.index.equals(cut.index):
-        return ("customer_id",)   # who is listed depends on what came later
-    return (*(name for name in full if name not in cut or not full[name].equals(cut[name])), *(name for name in cut if name not in full))
+    listed = () if full.index.equals(cut.index) else ("customer_id",)   # who is listed depends on what came later
+    both = full.index.intersection(cut.index)
+    full, cut = full.loc[both], cut.loc[both]
+    return (*listed, *(name for name in full if name not in cut or not _same(full[name], cut[name])), *(name for name in cut if name not in full))
+
+
+def _rows(table: nw.LazyFrame) -> int:
+    return int(table.select(nw.len().alias("n")).collect("pyarrow").item())
+
+
+def _later(table: nw.LazyFrame, name: str, as_of: Any) -> bool:
+    """Whether a cell of the table became known at `as_of` or later."""
+    schema = table.collect_schema()
+    late = {column.known_at for column in TABLES[name].columns if column.known_at in schema}
+    return any(_rows(table.filter(nw.col(column) >= instant_like(as_of, schema, column, name))) for column in late)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two columns say the same, whatever types hold it."""
+    import pandas as pd
+
+    if not (one.isna().to_numpy() == other.isna().to_numpy()).all():
+        return False
+    one, other = one.dropna(), other.dropna()
+    if pd.api.types.is_numeric_dtype(one) and pd.api.types.is_numeric_dtype(other):
+        return bool(np.isclose(one.to_numpy(float), other.to_numpy(float), rtol=1e-9, atol=1e-12).all())
+    return bool((one.to_numpy(object) == other.to_numpy(object)).all())

@@ -84,7 +84,7 @@ def read_features(frame: Any, names: Sequence[str] | None = None) -> "pd.DataFra
         if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
             found[name] = column.to_pandas().astype(object).where(column.is_valid().to_numpy(), "missing")
         elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_boolean(kind):
-            found[name] = column.cast(pa.float64()).to_pandas()
+            found[name] = column.cast(pa.float64(), safe=False).to_pandas()   # an identifier of 19 digits loses the last ones
             if (far := np.abs(found[name]) > 1e100).any():
                 raise SchemaError(f"features.{name}: {int(far.sum())} rows are infinite, or too far from 0 to be squared; mend or drop them", table="features", column=name, rule="range")
         elif pa.types.is_null(kind):   # all are missing, and so the column has no type
@@ -126,6 +126,20 @@ class Member:
     columns: Columns
     coefficients: Sequence[float] = ()
     trees: str = ""
+
+    def check(self) -> None:
+        """Raise `ValueError` where it is not whole: LightGBM reads beyond the end of a text that was cut off."""
+        if not self.trees:
+            import pandas as pd
+
+            empty = pd.DataFrame({name: pd.Series([], dtype=float if name in self.columns.numbers else object) for name in self.columns.names})
+            if len(self.coefficients) != 1 + self.columns.bent(empty).shape[1] or not np.isfinite(np.asarray(self.coefficients, float)).all():
+                raise ValueError("coefficients do not fit the columns")
+            return
+        sizes = [int(n) for line in self.trees.splitlines() if line.startswith("tree_sizes=") for n in line[11:].split()]
+        start, end = self.trees.find("Tree=0"), self.trees.find("end of trees")
+        if not sizes or start < 0 or end - start != sum(sizes) or f"max_feature_idx={len(self.columns.names) - 1}\n" not in self.trees:
+            raise ValueError("the trees are cut off, or of other columns")
 
     def logit(self, frame: "pd.DataFrame") -> np.ndarray:
         """Log-odds of leaving, shape (n,)."""

@@ -40,8 +40,8 @@ def stays(subscriptions: Any, as_of: Any, unit: str = "day", gap: float = 1.0) -
     Returns
     -------
     pandas.DataFrame
-        `customer_id`, `stay` (1, 2, …), `started_at`, `duration`, `event` (1: left), and what the first line says of
-        `plan` and `monthly_price`, and the last one of `end_reason`; by customer and stay.
+        `customer_id`, `stay` (1, 2, …), `started_at`, `duration`, `event` (1: left), `ended_at`, and what the first line says
+        of `plan` and `monthly_price`, and the last one of `end_reason`; by customer and stay.
 
     Raises
     ------
@@ -65,6 +65,7 @@ def stays(subscriptions: Any, as_of: Any, unit: str = "day", gap: float = 1.0) -
     found.insert(1, "duration", (ends["end"] - found["started_at"]).dt.total_seconds() / 86_400 / UNITS[unit])
     found.index = found.index.set_levels(found.index.levels[1].astype("int64"), level=1)
     found.insert(2, "event", (by["ended_at"].count() == by.size()).astype("int64"))
+    found.insert(3, "ended_at", ends["end"].where(found["event"] == 1))
     if "end_reason" in extra:
         found["end_reason"] = ends["end_reason"].where(found["event"] == 1)
     return found.reset_index()

@@ -56,3 +56,20 @@ def test_bad_input():
         behaviours({"purchases": PURCHASES.assign(amount="ten")}, "2024-06-30")
     with pytest.raises(SchemaError, match="subscriptions lacks plan"):
         behaviours({"subscriptions": SUBSCRIPTIONS.drop(columns="plan")}, "2024-06-30")
+    for events, words in (("login", "needs a list"), (["events"], "two columns"), (["login", "login"], "two columns"), (["purchases"], "two columns")):
+        with pytest.raises(ParameterError, match=words):
+            behaviours({"events": EVENTS, "purchases": PURCHASES}, "2024-06-30", events=events)
+    with pytest.raises(ParameterError, match="no table events"):
+        behaviours({"purchases": PURCHASES}, "2024-06-30", events=["login"])
+    with pytest.raises(SchemaError, match="customer_id is text in one"):
+        behaviours({"purchases": PURCHASES, "events": EVENTS.assign(customer_id=1)}, "2024-06-30")
+    with pytest.raises(SchemaError, match="purchased_at is String; it must be a timestamp"):
+        behaviours({"purchases": PURCHASES.assign(purchased_at="June")}, "2024-06-30")
+
+
+def test_prices_that_did_not_change():
+    """A second subscription beside the first, and a return after years, are no change of price; the newest line has the word."""
+    both = pd.DataFrame({"customer_id": ["a", "a", "b", "b"], "started_at": [day(t) for t in ("2024-01-01", "2024-06-20", "2020-01-01", "2024-06-20")], "ended_at": [pd.NaT, pd.NaT, day("2020-02-01"), pd.NaT],
+                         "plan": ["music", None, "x", "y"], "monthly_price": [10.0, 5.0, 5.0, 9.0]})
+    found = behaviours({"subscriptions": both}, "2024-06-30").frame().set_index("customer_id")
+    assert found["price_changed_30d"].tolist() == [0, 0] and found["monthly_price"].tolist() == [5, 9] and pd.isna(found.loc["a", "plan"])

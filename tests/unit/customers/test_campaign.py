@@ -14,7 +14,8 @@ def test_evaluation_by_hand():
     found = evaluate(y, p)
     pairs = [(a > b) + (a == b) / 2 for a in p[y == 1] for b in p[y == 0]]
     assert found.auc == pytest.approx(np.mean(pairs)) and found.brier == pytest.approx(((p - y) ** 2).mean())
-    assert found.calibration_error == pytest.approx(np.abs(p - y).mean())   # a customer a part
+    shared = np.array([1, 0, 1, 0, 0, 0.5, 0.5, 0, 0, 0])   # two have equal chances
+    assert found.calibration_error == pytest.approx(np.abs(p - shared).mean())   # a customer a part
     assert found.frame()["gain"].iloc[[0, 2, 9]].tolist() == pytest.approx([1 / 3, 2 / 3, 1]) and found.frame()["lift"].iloc[0] == pytest.approx(1 / 0.3)
 
 
@@ -87,3 +88,9 @@ def test_bad_input():
 def test_chances_that_part_all():
     found = evaluate(LEFT, LEFT * 0.9)
     assert found.auc == 1 and found.auc_error == 0 and np.isnan(found.slope)
+
+
+def test_equal_chances_are_not_ranked():
+    for y in ([1] * 10 + [0] * 90, [0] * 90 + [1] * 10):
+        found = evaluate(y, [0.1] * 100)
+        assert found.frame()["lift"].tolist() == pytest.approx([1.0] * 10) and found.calibration_error == pytest.approx(0.0) and np.isnan(found.slope)

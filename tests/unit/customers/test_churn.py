@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from tenant_lab.core.errors import NotFittedError, ParameterError, SchemaError
-from tenant_lab.customers.churn import CANDIDATES, ChurnModel, compare, model_state, restore_model, splits
+from tenant_lab.customers.churn import CANDIDATES, ChurnModel, model_state, restore_model, splits
 from tenant_lab.customers.learners import fit_member, learn_columns, read_features
 
 RNG = np.random.default_rng(0)
@@ -177,15 +177,46 @@ def test_a_column_without_any_value(model):
         ChurnModel().fit(FEATURES.assign(noise=1e200), LEFT)
 
 
-def test_lines_of_days_know_earlier_days_only():
-    """The first day that is foretold has no line; another has that of those before it, so what comes later changes nothing."""
+def test_lines_know_what_was_known_then():
+    """What came of the fourth month is known after the fifth began: it changes nothing of what is said of the fifth."""
+    days, known_after = np.repeat(pd.date_range("2024-01-01", periods=5, freq="30D").values, N // 5), 60
+    other = LEFT.copy()
+    other[3 * N // 5: 4 * N // 5] = 1 - other[3 * N // 5: 4 * N // 5]
+    one, two = (ChurnModel().fit(FEATURES, y, days, known_after).foretold_ for y in (LEFT, other))
+    last = slice(4 * N // 5, None)
+    assert np.isfinite(one[last]).all() and one[last].tolist() == two[last].tolist()
+    assert ChurnModel().fit(FEATURES, other, days, 30).foretold_[last].tolist() != ChurnModel().fit(FEATURES, LEFT, days, 30).foretold_[last].tolist()
+
+
+def test_lines_of_one_customer_stay_together():
+    """Noise that is repeated six times: whoever has seen a line of the customer knows the answer."""
     rng = np.random.default_rng(0)
-    logits, fold = rng.normal(size=(900, 2)), np.repeat([0, 1, 2], 300)
-    y = (rng.random(900) < 1 / (1 + np.exp(-2 * logits[:, 0]))).astype(int)
-    _, told = compare(logits, y, fold, True)
-    assert told["linear"][:300] == pytest.approx(1 / (1 + np.exp(-logits[:300, 0])))
-    other = y.copy()
-    other[600:] = 1 - y[600:]
-    _, again = compare(logits, other, fold, True)
-    assert all(again[name][:600].tolist() == told[name][:600].tolist() for name in told)
-    assert compare(logits, other, fold, False)[1]["linear"][:300].tolist() != compare(logits, y, fold, False)[1]["linear"][:300].tolist()
+    noise, y = rng.normal(size=(300, 6)), rng.integers(0, 2, 300)
+    frame = pd.DataFrame(noise).add_prefix("x").assign(customer_id=np.arange(300))
+    found = ChurnModel().fit(pd.concat([frame] * 6), np.tile(y, 6)).validation_
+    assert found["auc"].between(0.4, 0.6).all()
+    assert (ChurnModel().fit(pd.concat([frame] * 6).drop(columns="customer_id"), np.tile(y, 6)).validation_["auc"] > 0.9).any()
+    with pytest.raises(ParameterError, match="hold 5 of 400 rows"):
+        ChurnModel().fit(FEATURES[:400], LEFT[:400], pd.date_range("2024-01-01", periods=400, freq="7h"))
+
+
+@pytest.mark.parametrize("kind", ["voting", "boosting", "linear"])
+def test_a_damaged_state_is_refused_before_it_is_used(model, kind):
+    """LightGBM ends the process when it reads a text that was cut off."""
+    good = json.loads(json.dumps(model_state(model), allow_nan=False))
+    good["chosen"], good["line"] = kind, [0.0, 1.0]
+    good["members"] = {name: one for name, one in good["members"].items() if kind in ("voting", name)}
+    assert np.isfinite(restore_model(good).probability(FEATURES)).all()
+
+    def damaged(change):
+        state = json.loads(json.dumps(good))
+        change(state)
+        return state
+    name = "boosting" if kind == "voting" else kind
+    changes = [lambda s: s["members"].pop(name), lambda s: s.update(chosen="forest"), lambda s: s.update(line=[None, 1.0]), lambda s: s.update(features=["plays"]), lambda s: s["typical"].pop("plays"),
+               lambda s: s["members"][name]["columns"]["numbers"].pop("plays")]
+    text = good["members"][name]["trees"]
+    changes += [lambda s, n=n: s["members"][name].update(trees=text[:n]) for n in (10, 500, len(text) // 2)] if text else [lambda s: s["members"][name]["coefficients"].pop(), lambda s: s["members"][name]["columns"]["numbers"].update(plays={})]
+    for change in changes:
+        with pytest.raises(SchemaError):
+            restore_model(damaged(change))
