@@ -50,8 +50,8 @@ def test_demo_and_reports_work_from_an_empty_folder(installed):
     done = installed("tenant-lab", "report", "all", "--json")
     assert done.returncode == 0, done.stderr + done.stdout
     rows = json.loads(done.stdout)
-    assert [(r["report"], r["tenant"], r["status"]) for r in rows] == [("customer_value", "cdnow", "ok")]
-    page = Path(rows[0]["page"])
+    assert [(r["report"], r["tenant"], r["status"]) for r in rows] == [("customer_lifetime_value", "cdnow", "ok"), ("customer_value", "cdnow", "ok")]
+    page = Path(rows[1]["page"])
     assert page.is_relative_to((installed.root / "home/tenant-lab").resolve()) and "23\u202f570" in page.read_text()
     assert list((installed.root / "work").iterdir()) == []
     done = installed("tenant-lab", "report", "show", "customer_value", "cdnow", "--json")
