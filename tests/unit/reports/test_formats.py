@@ -9,12 +9,15 @@ import re
 import signal
 import struct
 import sys
+import threading
 import time
+import urllib.request
 import xml.etree.ElementTree as ET
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import nbformat
@@ -401,12 +404,35 @@ def test_pictures_are_drawn_for_paper(run, opened):
 
 @pytest.mark.browser
 def test_a_window_is_offline_and_shares_no_storage(run, opened):
-    folder = run(html="<script>document.title = `${localStorage.length} ${navigator.onLine}`; localStorage.setItem('a', 'b')</script>")
+    """A server stands on this machine and nothing of the page reaches it; what `navigator.onLine` says depends on the version of Chromium."""
+    reached = []
 
-    def look(chromium):
-        with formats._window(chromium, folder / "report.html") as found:
-            return found.title()
-    assert [opened.do(look), opened.do(look)] == ["0 false", "0 false"]
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            reached.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *what):
+            pass
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}"
+        folder = run(html=f"<img src='{address}/picture'><script>document.title = `${{localStorage.length}}`; localStorage.setItem('a', 'b')</script>")
+
+        def look(chromium):
+            with formats._window(chromium, folder / "report.html") as found:
+                return found.title(), found.evaluate("url => fetch(url, {mode: 'no-cors'}).then(() => 'reached', () => 'refused')", f"{address}/fetch")
+        assert [opened.do(look), opened.do(look)] == [("0", "refused")] * 2
+        assert reached == []
+        urllib.request.urlopen(f"{address}/plain").close()
+        assert reached == ["/plain"]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @pytest.mark.browser
