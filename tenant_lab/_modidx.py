@@ -865,6 +865,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'tenant_lab/customers/cox.py'),
                                           'tenant_lab.customers.cox._sandwich': ( '22_customers/cox.html#_sandwich',
                                                                                   'tenant_lab/customers/cox.py'),
+                                          'tenant_lab.customers.cox._size': ('22_customers/cox.html#_size', 'tenant_lab/customers/cox.py'),
                                           'tenant_lab.customers.cox._within': ( '22_customers/cox.html#_within',
                                                                                 'tenant_lab/customers/cox.py'),
                                           'tenant_lab.customers.cox.covariates_of': ( '22_customers/cox.html#covariates_of',

@@ -133,9 +133,10 @@ def _around(group: np.ndarray, key: np.ndarray, weight: np.ndarray, left: np.nda
 
 
 def _without_entry(frame: Any) -> Lives:
-    if "entry" in arrow(frame).column_names:
+    table = arrow(frame)
+    if "entry" in table.column_names:
         raise ParameterError("entry: these measures know no late entry; leave the column out, and give only customers seen from the beginning")
-    return lives(frame)
+    return lives(table)
 
 
 def _checked(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:

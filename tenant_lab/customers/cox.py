@@ -16,6 +16,7 @@ import pyarrow as pa
 from ..core.checks import check_choice, check_number
 from ..core.errors import ConvergenceError, NotFittedError, ParameterError, SchemaError
 
+from ..core.frames import arrow
 from .btyd import columns
 from .concordance import concordance
 from .partial import TIES, RiskSets, partial_likelihood, risk_sets, terms
@@ -36,7 +37,7 @@ class CoxPH:
         Columns; each combination has a hazard of its own, and customers are compared within it.
     ties : {"efron", "breslow"}
     robust : bool
-        Errors that do not rest on the model (Lin & Wei 1989).
+        Errors that do not rest on the model (Lin & Wei 1989); a line is one customer for them, whatever its weight.
     cluster : str, optional
         Column of what belongs together; the errors are robust then.
 
@@ -67,7 +68,7 @@ class CoxPH:
             A covariate separates who leaves from who stays; nothing is fitted then.
         """
         check_choice(self.ties, TIES, "ties")
-        some, x = lives(frame), covariates_of(self.covariates, frame)
+        some, x = lives(frame := arrow(frame)), covariates_of(self.covariates, frame)   # read once: a lazy frame may give its rows in another order each time
         code, names = groups(frame, self.strata or None)
         if not some.event.any():
             raise ParameterError("event: nobody left, so there is nothing to learn from")
@@ -150,7 +151,8 @@ class CoxPH:
         Returns
         -------
         pandas.DataFrame
-            `covariate`, `statistic`, `degrees`, `p`; the last row tests all together.
+            `covariate`, `statistic`, `degrees`, `p`; the last row tests all together. Missing for a covariate that varies at
+            one age only.
         """
         self._need()
         return _changing(self, check_choice(transform, ("km", "rank", "identity", "log"), "transform"))
@@ -172,11 +174,12 @@ def _newton(sets: list[RiskSets], beta: np.ndarray) -> tuple[np.ndarray, float, 
     def sums(b: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         parts = [partial_likelihood(b, one) for one in sets]
         return sum(p[0] for p in parts), np.sum([p[1] for p in parts], axis=0), np.sum([p[2] for p in parts], axis=0)
+    small = _size(sets)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         value, slope, curve = sums(beta)
         for _ in range(100):
             step = np.linalg.lstsq(-curve, slope, rcond=1e-12)[0]
-            if slope @ step < 1e-10:
+            if slope @ step < 1e-10 * small:
                 break
             for _ in range(30):
                 found = sums(beta + step)
@@ -187,7 +190,12 @@ def _newton(sets: list[RiskSets], beta: np.ndarray) -> tuple[np.ndarray, float, 
                 break
             beta, (value, slope, curve) = beta + step, found
         more = slope @ np.linalg.lstsq(-curve, slope, rcond=1e-12)[0]
-    return beta, value, -curve, not more < 1e-6
+    return beta, value, -curve, not more < 1e-6 * small
+
+
+def _size(sets: list[RiskSets]) -> float:
+    """By how much likelihoods are smaller where weights are: the weight of those who leave, at most 1."""
+    return min(1.0, float(sum(one.weight[one.gone].sum() for one in sets)))
 
 
 def _fitted(few: list[RiskSets], sets: list[RiskSets], names: list[str]) -> tuple[np.ndarray, float, np.ndarray]:
@@ -197,7 +205,7 @@ def _fitted(few: list[RiskSets], sets: list[RiskSets], names: list[str]) -> tupl
     beta, value, information, more = _newton(sets, near if np.abs(near).max() < 5 else start)
     if not np.linalg.eigvalsh(information)[0] > 1e-4 * sum(one.weight[one.gone].sum() for one in sets):
         _doubt(sets, beta, value, information, names)
-    if more:
+    if more or not (np.diag(np.linalg.pinv(information)) > 0).all() or not np.isfinite(information).all():
         raise ConvergenceError("the likelihood has no top that could be found; covariates of very different sizes may be the cause: try logarithms, or leave extreme customers out")
     return beta, value, information
 
@@ -218,7 +226,7 @@ def _doubt(sets: list[RiskSets], beta: np.ndarray, value: float, information: np
         far = min(3 / np.sqrt(max(size, 1e-12)), 500 / widest) * way   # exp reaches no further
         with np.errstate(all="ignore"):
             lost = [value - sum(partial_likelihood(beta + sign * far, one)[0] for one in sets) for sign in (-1, 1)]
-        if not any(map(np.isfinite, lost)) or np.nanmin(lost) < 1e-3:
+        if not any(map(np.isfinite, lost)) or np.nanmin(lost) < 1e-3 * _size(sets):
             which = ", ".join(name for name, part in zip(names, way, strict=True) if abs(part) > 0.5 * np.abs(way).max())
             raise ConvergenceError(f"the coefficient of {which} grows without end: it tells without exception who leaves first, or a few extreme values hide all others. Leave it out, merge rare categories, or take logarithms")
 
@@ -260,17 +268,18 @@ def _baseline(beta: np.ndarray, sets: RiskSets) -> Baseline:
 def _chances(model: CoxPH, frame: Any, times: Any) -> tuple[np.ndarray, np.ndarray]:
     """Survival of each customer at each age, and the standard error of the logarithm of the cumulative hazard."""
     model._need()
-    ages = check_ages(times)
+    ages, frame = check_ages(times), arrow(frame)
     z = (covariates_of(model.covariates, frame) - model._centre[:, None]) / model._scale[:, None]
     code, names = groups(frame, model.strata or None)
-    chance, error = np.empty((2, z.shape[1], len(ages)))
+    chance, error = np.full((2, z.shape[1], len(ages)), np.nan)
     for g, name in enumerate(names):
         if name not in model._names:
             raise ParameterError(f"strata: {name} was not among the customers that were learnt from; there were {', '.join(model._names[:10])}")
         base, mine = _baseline(model._beta, model._sets[model._names.index(name)]), np.flatnonzero(code == g)
         place = np.searchsorted(base.times, ages, side="right")
         known, hazard = base.hazard[place] > 0, np.maximum(base.hazard[place], 1e-300)
-        chance[mine] = np.exp(-np.where(ages <= base.last, base.hazard[place], np.nan) * np.exp(model._beta @ z[:, mine])[:, None])
+        ratio = np.exp(np.minimum(model._beta @ z[:, mine], 700.0))   # what lies further is as certain
+        chance[mine] = np.exp(-np.where(ages <= base.last, base.hazard[place], np.nan) * ratio[:, None])
         drift = z[:, mine, None] - (base.mean[:, place] / hazard)[:, None]
         spread = base.variance[place] / hazard / hazard + np.einsum("int,ij,jnt->nt", drift, model._standard, drift)
         error[mine] = np.where(known, np.sqrt(spread), 0.0)
@@ -279,6 +288,8 @@ def _chances(model: CoxPH, frame: Any, times: Any) -> tuple[np.ndarray, np.ndarr
 # %% ../../nbs/22_customers/34_cox.ipynb #3f624377
 def _sandwich(beta: np.ndarray, sets: list[RiskSets], covariance: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Robust covariance; lines of one number in `own` belong together."""
+    if (many := len(np.unique(own))) <= len(beta):
+        raise ParameterError(f"cluster: {many} of them tell nothing of the errors of {len(beta)} covariates; needs more")
     pulls = _pulls(beta, sets, np.zeros((len(own), len(beta)))) @ covariance
     sums = np.stack([np.bincount(own, pull) for pull in pulls.T])
     return sums @ sums.T
@@ -307,14 +318,19 @@ def _changing(model: CoxPH, transform: str) -> "pd.DataFrame":
 
     sets, names = model._sets, list(model.covariates)
     known = np.unique(np.concatenate([one.times for one in sets]))
+    if transform == "log" and not known[0] > 0:
+        raise ParameterError("transform 'log': somebody left at the age 0, which has no logarithm; take another")
     left = model._lives.left(known)
     g = {"km": 1 - np.r_[1.0, np.cumprod(1 - left / model._lives.at_risk(known))[:-1]], "rank": np.cumsum(left), "identity": known, "log": np.log(np.maximum(known, 1e-300))}[transform]
     g = g - left @ g / left.sum()
     if not (spread := np.abs(g).max()) > 0:
         raise ParameterError("all leave at the same age, so nothing can change with age")
     own = [g[np.searchsorted(known, one.times)] / spread for one in sets]
-    score, cross, both = (sum(partial_likelihood(model._beta, one, h**power)[part] for one, h in zip(sets, own, strict=True)) for power, part in ((1, 1), (1, 2), (2, 2)))
+    score, cross, both = (np.asarray(sum(partial_likelihood(model._beta, one, h**power)[part] for one, h in zip(sets, own, strict=True))) for power, part in ((1, 1), (1, 2), (2, 2)))
     variance = cross @ np.linalg.solve(-model._information, cross) - both
-    found = np.r_[score**2 / np.diag(variance), score @ np.linalg.solve(variance, score)]
-    degrees = np.r_[np.ones(len(names), int), len(names)]
+    told = np.diag(variance) > 1e-9 * np.abs(np.diag(both))   # who varies at one age only says nothing of a change
+    score, variance = score[told], variance[np.ix_(told, told)]
+    found, degrees = np.full(len(names) + 1, np.nan), np.r_[told.astype(int), told.sum()]
+    found[np.flatnonzero(told)] = score**2 / np.diag(variance)
+    found[-1] = score @ np.linalg.solve(variance, score) if told.any() else np.nan
     return pd.DataFrame({"covariate": [*names, "all together"], "statistic": found, "degrees": degrees, "p": chdtrc(degrees, found)})

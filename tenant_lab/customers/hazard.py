@@ -46,6 +46,7 @@ def person_periods(frame: Any, length: float = 1.0) -> "pd.DataFrame":
         `length` is not allowed, no whole period was seen, or there would be more than 100 million rows.
     """
     check_number(length, "length", 1e-9)
+    frame = arrow(frame)
     some = lives(frame)
     first = np.where(np.isfinite(some.entry), np.ceil(np.maximum(some.entry, 0) / length), 0)
     last = np.maximum(np.ceil(some.duration / length), 1)
@@ -108,8 +109,8 @@ class DiscreteHazard:
         import pandas as pd
 
         check_choice(self.link, LINKS, "link"), check_choice(self.baseline, BASELINES, "baseline")
+        table = frame = arrow(frame)
         period, z = hazard_lines(self.covariates, frame)
-        table = arrow(frame)
         found = columns(table, ["event", *(["weight"] if "weight" in table.column_names else [])])
         event, weight = found["event"], found.get("weight", np.ones(len(period)))
         check_rows({"event": (~np.isin(event, (0, 1)), "0 or 1"), "weight": (weight <= 0, "numbers above 0")})

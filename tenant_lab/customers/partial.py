@@ -56,6 +56,9 @@ class RiskSets:
 
     def added(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sums of values of shape (…, n) over those at risk at each age, and over those who leave at it, shape (…, ages) both."""
+        if not len(self.gone):
+            nobody = np.zeros((*values.shape[:-1], 0))
+            return nobody, nobody
         first = self.gone[np.flatnonzero(np.diff(self.age, prepend=-1))]   # who leaves at an age comes before who is last seen then or later
         after = first + np.bincount(self.age)
         ends = np.stack([first, after], axis=1).ravel()

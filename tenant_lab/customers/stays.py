@@ -61,7 +61,7 @@ def stays(subscriptions: Any, as_of: Any, unit: str = "day", gap: float = 1.0) -
     lines = table.select(kept).sort("customer_id", "stay", "started_at", "end").collect("pyarrow").to_native().to_pandas()
     by = lines.groupby(["customer_id", "stay"], sort=False)
     ends = lines.loc[by["end"].idxmax()].set_index(["customer_id", "stay"])  # where lines overlap, the last to end
-    found = by.agg(started_at=("started_at", "first"), **{name: (name, "first") for name in extra if name != "end_reason"})
+    found = by.head(1).set_index(["customer_id", "stay"])[["started_at", *(name for name in extra if name != "end_reason")]]   # the first line's, missing or not
     found.insert(1, "duration", (ends["end"] - found["started_at"]).dt.total_seconds() / 86_400 / UNITS[unit])
     found.index = found.index.set_levels(found.index.levels[1].astype("int64"), level=1)
     found.insert(2, "event", (by["ended_at"].count() == by.size()).astype("int64"))

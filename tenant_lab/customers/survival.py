@@ -94,8 +94,11 @@ def groups(frame: Any, by: str | Sequence[str] | None) -> tuple[np.ndarray, list
         if table[name].null_count:
             raise SchemaError(f"customers.{name}: {table[name].null_count} rows have no value; fill or drop them", table="customers", column=name, rule="required")
     keys = table.select(names).to_pandas()
+    if (gone := keys.isna().any(axis=1)).any():   # a float that is no number
+        raise SchemaError(f"customers.{names[0]}: {int(gone.sum())} rows have no value; fill or drop them", table="customers", column=names[0], rule="required")
     code, found = pd.factorize(pd.MultiIndex.from_frame(keys) if len(names) > 1 else keys[names[0]], sort=True)
-    return code, [", ".join(map(str, one)) if isinstance(one, tuple) else str(one) for one in found]
+    labels = [", ".join(map(str, one)) if isinstance(one, tuple) else str(one) for one in found]
+    return code, labels if len(set(labels)) == len(labels) else [repr(one) for one in found]
 
 # %% ../../nbs/22_customers/30_survival.ipynb #5daeb797
 def add_steps(fig: "go.Figure", x: np.ndarray, low: np.ndarray, mid: np.ndarray, high: np.ndarray, name: str, colour: str) -> None:
@@ -149,7 +152,7 @@ class Curves(NotedResult):
         if self.what != "survival":
             raise ParameterError("a median needs the survival; ask kaplan_meier")
         def first(part: "pd.DataFrame", column: str) -> float:
-            below = part["time"][part[column] <= 0.5]
+            below = part["time"][part[column] <= 0.5 + 1e-9]   # a product of shares may miss one half by its last digit
             return float(below.iloc[0]) if len(below) else np.inf
         return pd.DataFrame([{"group": name, "median": first(part, "survival"), "low": first(part, "low"), "high": first(part, "high")}
                              for name, part in self._parts()])
@@ -197,6 +200,7 @@ def _curves(frame: Any, by: str | Sequence[str] | None, level: float, what: str)
     import pandas as pd
 
     check_number(level, "level", 0.01, 0.999)
+    frame = arrow(frame)   # once: a lazy frame may give its rows in another order each time
     all_of_them, (code, names) = lives(frame), groups(frame, by)
     parts, notes = [], []
     for number, name in enumerate(names):
@@ -295,6 +299,7 @@ def log_rank(frame: Any, by: str | Sequence[str], strata: str | Sequence[str] | 
     from scipy.special import chdtrc
 
     check_number(rho, "rho", 0.0, 5.0)
+    frame = arrow(frame)
     everyone, (code, names), (stratum, strata_names) = lives(frame), groups(frame, by), groups(frame, strata)
     if len(names) < 2:
         raise ParameterError(f"by {by!r}: needs at least two groups, there is {names[0]} only")
@@ -307,7 +312,8 @@ def log_rank(frame: Any, by: str | Sequence[str], strata: str | Sequence[str] | 
         shares = np.stack([part.at_risk(times) for part in parts]) / n
         left = np.stack([part.left(times) for part in parts])
         importance = np.r_[1.0, np.cumprod(1 - d / n)[:-1]][: len(times)] ** rho
-        spread = importance**2 * d * np.where(n > 1, (n - d) / np.maximum(n - 1, 1e-300), 0.0)
+        others = n - 1 if (everyone.weight % 1 == 0).all() else n   # balls are drawn from an urn whole
+        spread = importance**2 * d * np.where(n > d, (n - d) / np.maximum(others, 1e-300), 0.0)
         gap += ((left - shares * d) * importance).sum(axis=1)
         expected += (shares * d).sum(axis=1)
         variance += np.diag((shares * spread).sum(axis=1)) - (shares * spread) @ shares.T

@@ -222,3 +222,33 @@ def test_bad_input():
         CoxPH(["x"]).fit(WORLD.assign(duration=np.where(WORLD["event"] == 1, 2.0, 3.0))).proportional_hazards_test()
     with pytest.raises(SchemaError, match="beyond 1e100"):
         CoxPH(["x"]).fit(WORLD.assign(x=WORLD["x"] * 1e200))
+
+
+def test_the_unit_of_weights_does_not_matter():
+    one = CoxPH(["x", "y"]).fit(WORLD.assign(weight=1.0)).params_
+    for weight in (1e-9, 1e9):
+        assert CoxPH(["x", "y"]).fit(WORLD.assign(weight=weight)).params_ == pytest.approx(one, rel=1e-6)
+    rare = WORLD.assign(rare=((WORLD["event"] == 0) & (WORLD.index % 2 == 0)).astype(int), weight=1e-7)
+    with pytest.raises(ConvergenceError, match="rare"):
+        CoxPH(["rare"]).fit(rare)
+
+
+def test_a_stratum_in_which_nobody_left():
+    model = CoxPH(["x"], strata=["s"]).fit(WORLD.assign(event=np.where(WORLD["s"] == "p", 0, WORLD["event"])))
+    told = model.survival(WORLD, [1.0])
+    assert (told[WORLD["s"] == "p"] == 1).all() and model.baseline()["stratum"].unique().tolist() == ["q", "r"]
+
+
+def test_what_says_nothing_of_a_change():
+    frame = pd.DataFrame({"duration": [1.0] * 10 + [2.0] * 10, "event": [1, 0] * 5 + [0] * 9 + [1], "s": [0] * 10 + [1] * 9 + [2], "x": np.random.default_rng(3).normal(size=20)})
+    found = CoxPH(["x"], strata=["s"]).fit(frame).proportional_hazards_test("identity")
+    assert found["statistic"].isna().all() and found["degrees"].tolist() == [0, 0]
+    with pytest.raises(ParameterError, match="age 0"):
+        CoxPH(["x"]).fit(WORLD.assign(duration=np.where(WORLD.index % 10 == 0, 0, WORLD["duration"]))).proportional_hazards_test("log")
+    with pytest.raises(ParameterError, match="1 of them tell nothing"):
+        CoxPH(["x"], cluster="c").fit(WORLD.assign(c=1))
+
+
+def test_far_from_the_data():
+    model = CoxPH(["x"]).fit(WORLD)
+    assert model.survival(WORLD[:2].assign(x=[1e6, -1e6]), [5.0]).tolist() == [[0.0], [1.0]]

@@ -68,3 +68,8 @@ def test_ends_of_no_type_and_of_another_zone():
     assert stays(lines.assign(ended_at=None), "2024-06-30")["event"].tolist() == [0, 0]
     with pytest.raises(SchemaError, match="give both one"):
         stays(lines.assign(started_at=lines["started_at"].dt.tz_localize("UTC")), "2024-06-30")
+
+
+def test_what_the_first_line_does_not_say_is_missing():
+    lines = pd.DataFrame([line("a", "2024-01-01", "2024-02-01", plan=None), line("a", "2024-02-01", plan="later")])
+    assert stays(lines, "2024-06-30")["plan"].isna().all()

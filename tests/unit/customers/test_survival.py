@@ -1,5 +1,7 @@
+import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from tenant_lab.core.errors import ParameterError, SchemaError
@@ -144,3 +146,35 @@ def test_bad_arguments():
         nelson_aalen(WORLD).median()
     with pytest.raises(ParameterError, match="rho"):
         log_rank(WORLD, "g", rho=9)
+
+
+def test_the_median_is_not_missed_by_rounding():
+    for n in range(2, 200, 2):
+        assert kaplan_meier(pd.DataFrame({"duration": np.arange(1.0, n + 1), "event": 1})).median()["median"][0] == n / 2
+
+
+def test_a_number_that_is_none_is_a_missing_group():
+    table = pa.table({"duration": [1.0, 2, 3, 4], "event": [1, 1, 1, 1], "g": [1.0, 1.0, float("nan"), 2.0]})
+    for function in (kaplan_meier, log_rank):
+        with pytest.raises(SchemaError, match="g: 1 rows have no value"):
+            function(table, "g")
+
+
+def test_names_of_groups_do_not_run_into_each_other():
+    odd = WORLD.assign(a=np.where(WORLD.index % 2, "x, y", "x"), b=np.where(WORLD.index % 2, "z", "y, z"))
+    assert kaplan_meier(odd, ["a", "b"]).frame()["group"].nunique() == 2
+
+
+def test_fractional_weights_do_not_void_the_log_rank_test():
+    frame = pd.DataFrame({"duration": np.arange(1.0, 61), "event": 1, "weight": 1.0, "g": ["a"] * 30 + ["b"] * 30})
+    whole = log_rank(frame, "g").statistic
+    frame.loc[[58, 59], "weight"] = [0.5, 0.50001]
+    assert log_rank(frame, "g").statistic == pytest.approx(whole, rel=0.1)
+    assert log_rank(frame.assign(weight=0.01), "g").statistic == pytest.approx(0.01 * whole, rel=0.1)
+
+
+def test_rows_of_a_lazy_frame_are_read_once():
+    """Its rows may come in another order each time."""
+    big = pd.DataFrame({"id": range(20_000), "duration": RNG.exponential(1, 20_000)}).assign(event=1, g=lambda f: np.where(f["duration"] > 1, "late", "soon"))
+    shuffled = duckdb.connect().from_df(big).query("t", "SELECT * FROM t ORDER BY random()")
+    assert log_rank(shuffled, "g").statistic == pytest.approx(log_rank(big, "g").statistic)
