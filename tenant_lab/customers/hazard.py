@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LINKS', 'BASELINES', 'person_periods', 'DiscreteHazard', 'coefficients', 'hazards', 'staying', 'hazard_lines',
-           'regression']
+           'regression', 'chances']
 
 # %% ../../nbs/22_customers/36_hazard.ipynb #5cf75b3c
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..core.checks import check_choice, check_number
-from ..core.errors import ConvergenceError, NotFittedError, ParameterError
+from ..core.errors import ConvergenceError, NotFittedError, ParameterError, TenantLabError
 from ..core.frames import arrow
 from .btyd import check_rows, columns, levels
 from .survival import groups, lives
@@ -48,8 +48,9 @@ def person_periods(frame: Any, length: float = 1.0) -> "pd.DataFrame":
     check_number(length, "length", 1e-9)
     frame = arrow(frame)
     some = lives(frame)
-    first = np.where(np.isfinite(some.entry), np.ceil(np.maximum(some.entry, 0) / length), 0)
-    last = np.maximum(np.ceil(some.duration / length), 1)
+    whole = 1 - 1e-9   # three tenths by a tenth are a little more than three
+    first = np.where(np.isfinite(some.entry), np.ceil(np.maximum(some.entry, 0) / length * whole), 0)
+    last = np.maximum(np.ceil(some.duration / length * whole), 1)
     count = np.maximum(last - first, 0)
     if not 0 < count.sum() <= 1e8:
         raise ParameterError(f"length {length}: makes {count.sum():.0f} periods; needs 1 to 100 million, so choose a {'shorter' if not count.sum() else 'longer'} one")
@@ -123,19 +124,25 @@ class DiscreteHazard:
         if (flat := scale <= 1e-12 * np.abs(centre)).any():
             raise ParameterError(f"covariate {self.covariates[int(flat.argmax())]} is the same in all lines; leave it out")
         seen = pd.DataFrame({"period": period, "at_risk": weight, "events": weight * event}).groupby("period", as_index=False).sum()
-        self._fit(period, (z - centre) / scale, event, weight, seen, groups(frame, self.cluster)[0] if self.cluster else None)
+        before = {name: value for name, value in vars(self).items() if name.startswith("_")}
+        try:
+            self._fit(period, (z - centre) / scale, event, weight, seen, groups(frame, self.cluster)[0] if self.cluster else None)
+        except TenantLabError:
+            vars(self).update(before)   # an earlier fit stays whole
+            raise
         self._centre, self._scale = centre, scale
         size, values = len(self._own), np.r_[np.ones(len(self._own)), scale]
         self.covariance_ = self._standard / np.outer(values, values)
         self.params_, self.standard_errors_ = (dict(zip(self.covariates, v.tolist(), strict=True)) for v in (self._beta[size:] / scale, np.sqrt(np.diag(self.covariance_))[size:]))
-        self.periods_ = seen.assign(hazard=self._chance(seen["period"].to_numpy(), np.zeros((len(seen), len(scale)))))
+        self.periods_ = seen.assign(hazard=chances(self, seen["period"].to_numpy(), np.zeros((len(seen), len(scale)))))
         return self
 
     def _fit(self, period: np.ndarray, z: np.ndarray, event: np.ndarray, weight: np.ndarray, seen: "pd.DataFrame", cluster: np.ndarray | None) -> None:
-        self._last = int(seen["period"].max())
         some_left = (seen["events"] > 0) & (seen["events"] < seen["at_risk"])
+        if self.baseline == "log" and len(seen) < 2:
+            raise ParameterError("period: there is one only, and a line in its logarithm needs two; take baseline=\"free\"")
+        self._seen, self._sure = seen["period"].to_numpy(), seen.loc[seen["events"] >= seen["at_risk"], "period"].to_numpy()
         self._own = seen.loc[some_left, "period"].to_numpy() if self.baseline == "free" else np.array([0, 1])
-        self._sure = seen.loc[seen["events"] >= seen["at_risk"], "period"].to_numpy()
         some = np.flatnonzero(np.isin(period, self._own)) if self.baseline == "free" else np.arange(len(period))
         if cluster is None:
             first, level = levels(period[some], event[some], *z[some].T)
@@ -157,15 +164,6 @@ class DiscreteHazard:
         if not hasattr(self, "params_"):
             raise NotFittedError("this DiscreteHazard was not fitted; call fit(frame) first")
 
-    def _chance(self, period: np.ndarray, z: np.ndarray) -> np.ndarray:
-        from scipy.special import expit
-
-        eta = np.hstack([self._design(period), z]) @ self._beta
-        chance = expit(eta) if self.link == "logit" else -np.expm1(-np.exp(eta))
-        if self.baseline == "log":
-            return chance
-        return np.where(period > self._last, np.nan, np.where(np.isin(period, self._own), chance, np.isin(period, self._sure)))
-
 # %% ../../nbs/22_customers/36_hazard.ipynb #d78b3717
 def coefficients(model: DiscreteHazard, level: float = 0.95) -> "pd.DataFrame":
     """One row a covariate: `coefficient`, `standard_error`, `ratio` (of odds or hazards) with `low` and `high`, `z`, `p`."""
@@ -184,7 +182,7 @@ def hazards(model: DiscreteHazard, frame: Any, periods: int = 1) -> np.ndarray:
     check_number(periods, "periods", 1, 10_000, integer=True)
     period, z = hazard_lines(model.covariates, frame)
     z = (z - model._centre) / model._scale
-    return np.stack([model._chance(period + ahead, z) for ahead in range(periods)], axis=1)
+    return np.stack([chances(model, period + ahead, z) for ahead in range(periods)], axis=1)
 
 
 def staying(model: DiscreteHazard, frame: Any, periods: int) -> np.ndarray:
@@ -215,6 +213,10 @@ def regression(x: np.ndarray, y: np.ndarray, weight: np.ndarray, link: str, clus
 
     import statsmodels.api as sm
 
+    if cluster is not None and (many := len(np.unique(cluster))) <= x.shape[1]:
+        raise ParameterError(f"cluster: {many} of them tell nothing of the errors of {x.shape[1]} coefficients; needs more")
+    unit = weight.mean()   # the search ends by absolute numbers
+    weight = weight / unit
     gram = (x.T * weight) @ x
     sizes, ways = np.linalg.eigh(gram / np.sqrt(np.outer(np.diag(gram), np.diag(gram))))
     if sizes[0] < 1e-10:
@@ -228,4 +230,15 @@ def regression(x: np.ndarray, y: np.ndarray, weight: np.ndarray, link: str, clus
     bad = ~(errors < 1e3 * np.maximum(np.abs(found.params), 1.0)) | (np.abs(found.params) > 20) & (np.abs(found.params) < 0.1 * errors)
     if bad.any() or not found.converged:
         raise ConvergenceError(f"the coefficient of {names[int(np.where(bad | ~bad.any(), np.abs(found.params) + 1e9 * (np.arange(len(bad)) >= baseline), -1.0).argmax())]} grows without end: it tells without exception who leaves. Leave the column out, or merge rare categories")
-    return found.params, found.cov_params(), float(found.llf)
+    return found.params, found.cov_params() / (unit if cluster is None else 1.0), float(found.llf) * unit
+
+
+def chances(model: DiscreteHazard, period: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """The chance to leave in each period, for standardised covariates z of shape (n, covariates)."""
+    from scipy.special import expit
+
+    eta = np.hstack([model._design(period), z]) @ model._beta
+    chance = expit(eta) if model.link == "logit" else -np.expm1(-np.exp(eta))
+    if model.baseline == "log":
+        return chance
+    return np.where(np.isin(period, model._seen), np.where(np.isin(period, model._own), chance, np.isin(period, model._sure)), np.nan)

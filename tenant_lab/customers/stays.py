@@ -88,7 +88,8 @@ def _known_lines(subscriptions: Any, as_of: Any) -> tuple[nw.LazyFrame, dt.datet
     until = check_instant(as_of, zone or "UTC")
     until = until if zone else until.replace(tzinfo=None)
     start, end = nw.col("started_at"), nw.col("ended_at")
-    bad = {"customer_id": nw.col("customer_id").is_null().sum(), "started_at": start.is_null().sum(), "ended_at": (end < start).sum(), "known": (start < until).sum()}
+    nobody = nw.col("customer_id").is_null() | (nw.col("customer_id").is_nan() if schema["customer_id"].is_float() else nw.lit(False))
+    bad = {"customer_id": nobody.cast(nw.Int64).sum(), "started_at": start.is_null().sum(), "ended_at": (end < start).sum(), "known": (start < until).sum()}
     counts = table.select(**bad).collect("pyarrow").rows(named=True)[0]
     for name, what in (("customer_id", "have no value"), ("started_at", "have no value"), ("ended_at", "end before they start")):
         if counts[name]:

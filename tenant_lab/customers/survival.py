@@ -86,7 +86,9 @@ def groups(frame: Any, by: str | Sequence[str] | None) -> tuple[np.ndarray, list
     import pandas as pd
 
     table = arrow(frame)
-    names = [] if by is None else [by] if isinstance(by, str) else list(by)
+    names = [] if by is None else [by] if isinstance(by, str) else list(by) if isinstance(by, Sequence) else [by]
+    if not all(isinstance(name, str) for name in names):
+        raise ParameterError(f"{by!r}: needs names of columns")
     check_columns(table.column_names, names, "customers")
     if not names:
         return np.zeros(table.num_rows, int), ["all"]

@@ -153,3 +153,40 @@ def test_periods_in_which_all_or_none_left():
         DiscreteHazard(["x"]).fit(person_periods(pd.DataFrame({"duration": [3.0, 3.0], "event": 1, "x": [1.0, 2.0]})))
     with pytest.raises(ParameterError, match="beyond 1e100"):
         DiscreteHazard(["x"]).fit(LINES.assign(x=LINES["x"] * 1e200))
+
+
+def test_a_period_that_was_never_seen_is_missing():
+    model = DiscreteHazard(["x"]).fit(LINES[LINES["period"] != 3])
+    found = hazards(model, pd.DataFrame({"period": [2], "x": [0.0]}), 3)[0]
+    assert np.isnan(found[1]) and np.isfinite(found[[0, 2]]).all()
+
+
+def test_a_fit_that_fails_leaves_the_one_before():
+    model = DiscreteHazard(["x"]).fit(LINES)
+    before = hazards(model, LINES[:5], 3).tolist()
+    few = LINES[LINES["period"] <= 3]
+    with pytest.raises(ConvergenceError):
+        model.fit(few.assign(x=few["event"] * 1.0))
+    assert hazards(model, LINES[:5], 3).tolist() == before
+
+
+def test_periods_are_not_lengthened_by_rounding():
+    for length in (0.05, 0.1, 0.2, 0.3, 0.7, 1 / 3):
+        ages = np.arange(1, 60) * length
+        found = person_periods(pd.DataFrame({"duration": ages, "event": 1}), length)
+        assert found.groupby("row")["period"].max().tolist() == list(range(1, 60))
+
+
+def test_the_unit_of_weights_does_not_matter():
+    one = DiscreteHazard(["x", "y"]).fit(LINES)
+    for unit in (1e-9, 1e7):
+        other = DiscreteHazard(["x", "y"]).fit(LINES.assign(weight=LINES["weight"] * unit))
+        assert other.params_ == pytest.approx(one.params_, rel=1e-9) and other.standard_errors_["x"] * unit**0.5 == pytest.approx(one.standard_errors_["x"], rel=1e-6)
+        assert other.log_likelihood_ == pytest.approx(one.log_likelihood_ * unit, rel=1e-9)
+
+
+def test_too_little_to_tell():
+    with pytest.raises(ParameterError, match="1 of them tell nothing"):
+        DiscreteHazard(["x"], baseline="log", cluster="c").fit(LINES.assign(c=1))
+    with pytest.raises(ParameterError, match="there is one only"):
+        DiscreteHazard(["x"], baseline="log").fit(LINES[LINES["period"] == 1])

@@ -73,3 +73,9 @@ def test_ends_of_no_type_and_of_another_zone():
 def test_what_the_first_line_does_not_say_is_missing():
     lines = pd.DataFrame([line("a", "2024-01-01", "2024-02-01", plan=None), line("a", "2024-02-01", plan="later")])
     assert stays(lines, "2024-06-30")["plan"].isna().all()
+
+
+def test_a_customer_that_is_no_number():
+    frame = pl.DataFrame({"customer_id": [1.0, float("nan")], "started_at": [dt.datetime(2024, 1, 1)] * 2, "ended_at": [dt.datetime(2024, 2, 1)] * 2})
+    with pytest.raises(SchemaError, match="customer_id: 1 rows have no value"):
+        stays(frame, "2024-06-30")

@@ -178,3 +178,9 @@ def test_rows_of_a_lazy_frame_are_read_once():
     big = pd.DataFrame({"id": range(20_000), "duration": RNG.exponential(1, 20_000)}).assign(event=1, g=lambda f: np.where(f["duration"] > 1, "late", "soon"))
     shuffled = duckdb.connect().from_df(big).query("t", "SELECT * FROM t ORDER BY random()")
     assert log_rank(shuffled, "g").statistic == pytest.approx(log_rank(big, "g").statistic)
+
+
+def test_names_of_columns_are_text():
+    for by in (5, [5], ["g", None], np.array(["g"])):
+        with pytest.raises(ParameterError, match="needs names of columns"):
+            kaplan_meier(WORLD, by)
