@@ -60,19 +60,23 @@ def check_time_zone(name: Any) -> str:
     return name
 
 
-def check_instant(value: Any, time_zone: str = "UTC") -> dt.datetime:
+def check_instant(value: Any, time_zone: str | None = "UTC") -> dt.datetime:
     """The instant up to which something is known.
 
     Parameters
     ----------
     value : date, datetime or ISO 8601 text
         A day means its end in `time_zone`; a naive datetime is read in `time_zone`.
+    time_zone : str, optional
+        None: for a column of times without a zone; of `value` its wall-clock time counts.
 
     Returns
     -------
     datetime
-        With a time zone.
+        With a time zone, or for None without.
     """
+    if time_zone is None:
+        return check_instant(value).replace(tzinfo=None)
     zone = ZoneInfo(check_time_zone(time_zone))
     try:
         if isinstance(value, str):

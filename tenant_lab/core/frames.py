@@ -42,6 +42,14 @@ def arrow(frame: Any) -> Any:
         raise ParameterError(f"the frame cannot be read: {error}") from error
 
 
+def _zone(name: str) -> str:
+    """The zone as DuckDB knows it: of a fixed offset, such as +02:00, the one of whole hours."""
+    hours, _, minutes = name[1:].partition(":")
+    if name[:1] not in "+-":
+        return name
+    return f"Etc/GMT{'-' if name[0] == '+' else '+'}{int(hours)}" if minutes in ("", "00") and 0 < int(hours) <= 12 else "UTC"   # POSIX counts westwards
+
+
 def lazy(frame: Any) -> nw.LazyFrame:
     """Any frame that Narwhals knows, as a lazy frame that runs where the data lives.
 
@@ -57,5 +65,5 @@ def lazy(frame: Any) -> nw.LazyFrame:
     table, connection = arrow(frame), duckdb.connect()
     zones = {str(field.type.tz) for field in table.schema if getattr(field.type, "tz", None)}
     # its days are those of the frame's own zone, never those of the machine
-    connection.execute("SET TimeZone = $zone", {"zone": zones.pop() if len(zones) == 1 else "UTC"})
+    connection.execute("SET TimeZone = $zone", {"zone": _zone(zones.pop()) if len(zones) == 1 else "UTC"})
     return nw.from_native(connection.from_arrow(table))

@@ -82,7 +82,7 @@ class Behaviours(Result):
         fig = figure(f"Half of the customers were seen in the last {format_number(float(since.median()))} days", xaxis={"title": {"text": "days since a customer was last seen"}}, yaxis={"title": {"text": "customers"}})
         return fig.add_histogram(x=since.round(1), marker_color=ACCENT, nbinsx=40)
 
-
+# %% ../../nbs/22_customers/42_behaviour.ipynb #d4e5f6a7
 def behaviours(tables: Mapping[str, Any], as_of: Any, windows: Sequence[int] = (7, 30, 90), events: Sequence[str] = ()) -> Behaviours:
     """Figures of each customer who was seen in the longest window, or has a running subscription.
 
@@ -111,8 +111,10 @@ def behaviours(tables: Mapping[str, Any], as_of: Any, windows: Sequence[int] = (
     ParameterError
         No tables, no rows before `as_of`, or windows that do not grow.
     """
+    import pandas as pd
+
     days = [check_number(n, "windows", 1, 3660, integer=True) for n in (windows if isinstance(windows, Sequence) else [windows])]
-    kinds = _kinds(events, tables, days)
+    kinds = _kinds(events, tables)
     if not days or sorted(set(days)) != days:
         raise ParameterError(f"windows {windows!r}: needs numbers of days that grow")
     if strange := set(tables) - {"purchases", "plays", "events", "subscriptions"}:
@@ -129,7 +131,7 @@ def behaviours(tables: Mapping[str, Any], as_of: Any, windows: Sequence[int] = (
         raise ParameterError(f"as_of {as_of}: the tables have no rows before it")
     found = parts[0]
     for part in parts[1:]:
-        if (found["customer_id"].dtype == object) != (part["customer_id"].dtype == object) or found["customer_id"].dtype.kind != part["customer_id"].dtype.kind:
+        if len(found) and len(part) and pd.api.types.is_numeric_dtype(found["customer_id"]) is not pd.api.types.is_numeric_dtype(part["customer_id"]):
             raise SchemaError("customer_id is text in one table and a number in another; make it text in all", column="customer_id", rule="type")
         found = found.merge(part, on="customer_id", how="outer")
     missing = {"customer_id", "plan", "tenure", "monthly_price", *(f"days_since_{name}" for name in known)}
@@ -138,7 +140,7 @@ def behaviours(tables: Mapping[str, Any], as_of: Any, windows: Sequence[int] = (
     return Behaviours(found.sort_values("customer_id").reset_index(drop=True), until)
 
 
-def _kinds(events: Sequence[str], tables: Mapping[str, Any], windows: Sequence[int]) -> list[str]:
+def _kinds(events: Sequence[str], tables: Mapping[str, Any]) -> list[str]:
     """`events`, if each gives a column of its own."""
     if isinstance(events, str) or not all(isinstance(kind, str) for kind in events):
         raise ParameterError(f"events {events!r}: needs a list of names")
@@ -156,7 +158,7 @@ def _contract(table: nw.LazyFrame, until: dt.datetime, windows: Sequence[int]) -
 
     lines = table.collect("pyarrow").to_native().to_pandas()
     if lines.empty:
-        return pd.DataFrame({"customer_id": []})
+        return pd.DataFrame(columns=["customer_id", "tenure", "plan", "monthly_price", *(f"price_changed_{n}d" for n in windows)])
     every = stays(lines, until)
     whole = every[every["event"] == 0].groupby("customer_id")["duration"].max().rename("tenure")
     lines = lines.sort_values(["customer_id", "started_at"])

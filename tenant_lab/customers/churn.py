@@ -112,6 +112,7 @@ class ChurnModel:
         ParameterError
             Shapes that do not fit, too few who left or stayed, or no day that can be foretold.
         """
+        features = arrow(features)   # read once: a lazy frame may give its rows in another order each time
         frame, y, days = read_features(features), _outcomes(churned), None if time is None else _days(time)
         if len(y) != len(frame) or (days is not None and len(days) != len(y)):
             raise ParameterError(f"churned of shape {y.shape}{'' if days is None else f', time of shape {days.shape}'}: need one for each of the {len(frame)} rows")
@@ -215,7 +216,6 @@ def fit_line(x: np.ndarray, churned: np.ndarray) -> np.ndarray:
 
     if len(np.unique(churned)) < 2:
         return np.r_[0.0, np.full(x.shape[1], 1 / x.shape[1])]
-
     found = LogisticRegression(C=1.0, max_iter=1000, tol=1e-8).fit(x, churned)
     return np.r_[found.intercept_, found.coef_[0]]
 
@@ -285,9 +285,9 @@ def restore_model(state: Mapping[str, Any]) -> ChurnModel:
     """
     import pandas as pd
 
+    if state.get("kind") != "churn":
+        raise SchemaError(f"a model of kind {state.get('kind')!r} is no churn model")
     try:
-        if state["kind"] != "churn":
-            raise SchemaError(f"a model of kind {state['kind']!r} is no churn model")
         model = ChurnModel(state["folds"], state["random_state"])
         model.chosen_, model.features_, model._line = state["chosen"], list(state["features"]), np.array(state["line"], float)
         model.validation_ = pd.DataFrame(state["validation"])

@@ -59,12 +59,12 @@ class Labels(NotedResult):
 
 def _windows(as_of: Any, known_until: Any, gap: float, outcome: float, zone: str | None) -> tuple[dt.datetime, dt.datetime, dt.datetime]:
     check_number(gap, "gap", 0.0, 36_525), check_number(outcome, "outcome", 1e-3, 36_525)
-    cut, known = (check_instant(day, zone or "UTC") for day in (as_of, known_until))
+    cut, known = (check_instant(day, zone) for day in (as_of, known_until))
     start = cut + dt.timedelta(days=gap)
     end = start + dt.timedelta(days=outcome)
     if known < end:
         raise ParameterError(f"known_until {known_until}: the outcome window ends {end:%Y-%m-%d %H:%M}, and what came until then is not known yet; take an earlier as_of or a shorter window")
-    return (cut, start, end) if zone else (cut.replace(tzinfo=None), start.replace(tzinfo=None), end.replace(tzinfo=None))
+    return cut, start, end
 
 # %% ../../nbs/22_customers/40_labels.ipynb #0f43cc8b
 def contract_labels(subscriptions: Any, as_of: Any, known_until: Any, gap: float = 0.0, outcome: float = 30.0) -> Labels:
@@ -175,9 +175,7 @@ def instant_like(as_of: Any, schema: Mapping[str, Any], column: str, table: str)
     check_columns(schema, (column,), table)
     if not (isinstance(schema[column], nw.Datetime) or schema[column] in (nw.Date, nw.Unknown)):
         raise SchemaError(f"{table}.{column} is {schema[column]}; it must be a timestamp", table=table, column=column, rule="type")
-    zone = getattr(schema[column], "time_zone", None)
-    until = check_instant(as_of, zone or "UTC")
-    return until if zone else until.replace(tzinfo=None)
+    return check_instant(as_of, getattr(schema[column], "time_zone", None))
 
 
 def leaks(build: Callable[[dict[str, Any], Any], Any], tables: Mapping[str, Any], as_of: Any) -> tuple[str, ...]:

@@ -85,8 +85,7 @@ def _known_lines(subscriptions: Any, as_of: Any) -> tuple[nw.LazyFrame, dt.datet
     zone = getattr(schema["started_at"], "time_zone", None)
     if (zone is None) is not (getattr(schema["ended_at"], "time_zone", None) is None):
         raise SchemaError("subscriptions.ended_at: one of started_at and ended_at has a time zone and the other has none; give both one", table="subscriptions", column="ended_at", rule="type")
-    until = check_instant(as_of, zone or "UTC")
-    until = until if zone else until.replace(tzinfo=None)
+    until = check_instant(as_of, zone)
     start, end = nw.col("started_at"), nw.col("ended_at")
     nobody = nw.col("customer_id").is_null() | (nw.col("customer_id").is_nan() if schema["customer_id"].is_float() else nw.lit(False))
     bad = {"customer_id": nobody.cast(nw.Int64).sum(), "started_at": start.is_null().sum(), "ended_at": (end < start).sum(), "known": (start < until).sum()}

@@ -8,7 +8,6 @@ __all__ = ['LANGUAGES', 'TenantInfo', 'check_info', 'Versions', 'Reader', 'Tenan
 # %% ../../nbs/10_tenancy/90_lab.ipynb #c3ed4e52
 import datetime as dt
 import json
-import os
 import secrets
 import shutil
 import uuid
@@ -30,7 +29,7 @@ from .ingest import Batch, IngestResult, ingest
 from .keys import TenantKeys, key_id, master_key, unwrap, wrap
 from .models import Models
 from .session import RequestedAudit, RunSession, current
-from .store import Lake, TableVersion, sweep, writing
+from .store import Lake, TableVersion, sweep, write_whole, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -286,12 +285,7 @@ class Tenant(Reader):
 
 # %% ../../nbs/10_tenancy/90_lab.ipynb #6b21448e
 def _write_atomically(path: Path, state: Mapping[str, Any]) -> None:
-    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    with draft.open("w") as file:
-        json.dump(state, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_whole(path, json.dumps(state, indent=1).encode())
 
 
 def _state(home: Path) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import datetime as dt
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.checks import check_name
 from ..core.errors import ModelMissingError, ParameterError, StoreError
+from .store import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +99,7 @@ class Models:
         version, folder = hashlib.sha256(data).hexdigest(), self._folder / name
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _whole(folder / f"{version}.json", data)
+            write_whole(folder / f"{version}.json", data)
             line = "\n" + json.dumps({"version": version, "saved_at": dt.datetime.now(dt.UTC).isoformat()})   # after a line that was cut off, too
             with (folder / "log.jsonl").open("a") as log:   # one short write: lines of two processes do not mix
                 log.write(line)
@@ -154,15 +154,3 @@ class Models:
             raise StoreError(f"the file of model {name}, version {chosen[:12]}, is not what was kept; load another version, or learn it again")
         self._audit("model loaded", model=name, version=chosen)
         return KeptModel(name, chosen, **json.loads(data))
-
-
-def _whole(path: Path, data: bytes) -> None:
-    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

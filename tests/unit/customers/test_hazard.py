@@ -4,7 +4,7 @@ import pytest
 
 from tenant_lab.core.errors import ConvergenceError, NotFittedError, ParameterError, SchemaError
 from tenant_lab.customers.cox import CoxPH
-from tenant_lab.customers.hazard import DiscreteHazard, coefficients, hazards, person_periods, staying
+from tenant_lab.customers.hazard import DiscreteHazard, person_periods
 from tenant_lab.customers.survival import kaplan_meier
 
 sm = pytest.importorskip("statsmodels.api")
@@ -62,7 +62,7 @@ def test_a_free_baseline_without_covariates_is_kaplan_meier():
     whole = STAYS.assign(duration=np.ceil(STAYS["duration"]))
     plain = DiscreteHazard().fit(person_periods(whole))
     curve = kaplan_meier(whole).at(np.arange(1, 14))["survival"]
-    assert staying(plain, pd.DataFrame({"period": [1]}), 13)[0] == pytest.approx(curve.to_numpy(), abs=1e-8)
+    assert plain.staying(pd.DataFrame({"period": [1]}), 13)[0] == pytest.approx(curve.to_numpy(), abs=1e-8)
     assert plain.periods_["hazard"].to_numpy() == pytest.approx((plain.periods_["events"] / plain.periods_["at_risk"]).to_numpy(), abs=1e-8)
 
 
@@ -101,15 +101,15 @@ def test_weights_and_clusters():
 def test_a_period_in_which_nobody_left():
     gap = LINES[~((LINES["period"] == 3) & (LINES["event"] == 1))]
     model = DiscreteHazard(["x"]).fit(gap)
-    assert hazards(model, pd.DataFrame({"period": [2], "x": [0.0]}), 3)[0, 1] == 0.0
+    assert model.hazard(pd.DataFrame({"period": [2], "x": [0.0]}), 3)[0, 1] == 0.0
     assert model.params_["x"] == pytest.approx(DiscreteHazard(["x"]).fit(gap[gap["period"] != 3]).params_["x"])
 
 
 def test_what_nobody_has_reached():
     free, line = DiscreteHazard(["x"]).fit(LINES), DiscreteHazard(["x"], baseline="log").fit(LINES)
     who = pd.DataFrame({"period": [14], "x": [0.0]})
-    assert np.isnan(hazards(free, who, 3)[0, 1:]).all() and np.isfinite(hazards(line, who, 3)).all()
-    table = coefficients(free).set_index("covariate")
+    assert np.isnan(free.hazard(who, 3)[0, 1:]).all() and np.isfinite(line.hazard(who, 3)).all()
+    table = free.frame().set_index("covariate")
     assert table.loc["x", "ratio"] == pytest.approx(np.exp(free.params_["x"])) and table.loc["x", "p"] < 1e-10
 
 
@@ -121,7 +121,7 @@ def test_units_do_not_matter():
 # -- bad input --------------------------------------------------------------------------------------------------------
 def test_bad_input():
     with pytest.raises(NotFittedError):
-        hazards(DiscreteHazard(), LINES)
+        DiscreteHazard().hazard(LINES)
     for event, words in ((0, "nobody left"), (1, "everybody left")):
         with pytest.raises(ParameterError, match=words):
             DiscreteHazard(["x"]).fit(LINES.assign(event=event))
@@ -143,31 +143,31 @@ def test_bad_input():
     with pytest.raises(ParameterError, match="link"):
         DiscreteHazard(link="probit").fit(LINES)
     with pytest.raises(ParameterError, match="periods"):
-        hazards(DiscreteHazard().fit(LINES), LINES, 0)
+        DiscreteHazard().fit(LINES).hazard(LINES, 0)
 
 
 def test_periods_in_which_all_or_none_left():
     one = DiscreteHazard().fit(person_periods(pd.DataFrame({"duration": [3.0], "event": [1]})))
-    assert hazards(one, pd.DataFrame({"period": [1]}), 4)[0].tolist()[:3] == [0, 0, 1]
+    assert one.hazard(pd.DataFrame({"period": [1]}), 4)[0].tolist()[:3] == [0, 0, 1]
     with pytest.raises(ParameterError, match="covariates have nothing to tell"):
         DiscreteHazard(["x"]).fit(person_periods(pd.DataFrame({"duration": [3.0, 3.0], "event": 1, "x": [1.0, 2.0]})))
-    with pytest.raises(ParameterError, match="beyond 1e100"):
+    with pytest.raises(SchemaError, match="beyond 1e100"):
         DiscreteHazard(["x"]).fit(LINES.assign(x=LINES["x"] * 1e200))
 
 
 def test_a_period_that_was_never_seen_is_missing():
     model = DiscreteHazard(["x"]).fit(LINES[LINES["period"] != 3])
-    found = hazards(model, pd.DataFrame({"period": [2], "x": [0.0]}), 3)[0]
+    found = model.hazard(pd.DataFrame({"period": [2], "x": [0.0]}), 3)[0]
     assert np.isnan(found[1]) and np.isfinite(found[[0, 2]]).all()
 
 
 def test_a_fit_that_fails_leaves_the_one_before():
     model = DiscreteHazard(["x"]).fit(LINES)
-    before = hazards(model, LINES[:5], 3).tolist()
+    before = model.hazard(LINES[:5], 3).tolist()
     few = LINES[LINES["period"] <= 3]
     with pytest.raises(ConvergenceError):
         model.fit(few.assign(x=few["event"] * 1.0))
-    assert hazards(model, LINES[:5], 3).tolist() == before
+    assert model.hazard(LINES[:5], 3).tolist() == before
 
 
 def test_periods_are_not_lengthened_by_rounding():
