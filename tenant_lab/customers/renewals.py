@@ -167,7 +167,12 @@ class SBG:
     """
 
     def fit(self, left: Any) -> Self:
-        """Learn from how many customers there were at the start and after each renewal, shape (renewals + 1,).
+        """Learn from how many customers there were at the start and after each renewal.
+
+        Parameters
+        ----------
+        left : array_like, shape (renewals + 1,) or (cohorts, renewals + 1)
+            Of several cohorts, missing (NaN) from the first renewal on that lies ahead.
 
         Raises
         ------
@@ -180,11 +185,16 @@ class SBG:
             n = np.asarray(left, float)
         except (TypeError, ValueError) as error:
             raise ParameterError(f"left: {error}; needs the number of customers at the start and after each renewal") from error
-        if n.ndim != 1 or len(n) < 3 or not np.isfinite(n).all() or (n < 0).any() or (np.diff(n) > 0).any() or n[-1] == n[0]:
+        many = np.atleast_2d(n)
+        known = (~np.isnan(many)).sum(axis=1)   # of each cohort
+        ahead = np.arange(many.shape[-1]) >= known[:, None] if many.ndim == 2 else np.ones(1, bool)
+        gone = -np.diff(np.where(ahead, np.nan, many))
+        if n.ndim not in (1, 2) or many.shape[-1] < 3 or (n.ndim == 1 and ahead.any()) or not np.isfinite(many[~ahead]).all() or (many < 0).any() or (gone < 0).any() or not (gone > 0).any():
             raise ParameterError(f"left of shape {n.shape}: needs at least three finite numbers from 0 that fall: customers at the start and after each renewal")
-        gone = -np.diff(n)
-        rows = _Renewals(np.r_[np.arange(1.0, len(n)), len(n) - 1.0], np.r_[np.ones(len(gone)), 0.0], np.r_[gone, n[-1]])
-        kept = rows.weight > 0
+        some = known > 0
+        rows = _Renewals(np.r_[np.arange(1.0, many.shape[1]), known[some] - 1.0], np.r_[np.ones(many.shape[1] - 1), np.zeros(some.sum())],
+                         np.r_[np.nansum(gone, axis=0), many[some, known[some] - 1]])
+        kept = (rows.weight > 0) & (rows.t > 0)
         found = maximise(sbg_stories, {"alpha": 1.0, "beta": 1.0}, [_Renewals(rows.t[kept], rows.left[kept], rows.weight[kept])])
         values = np.exp(found.coefficients)
         self._estimate, self.log_likelihood_, self.notes_ = found, found.log_likelihood, found.notes

@@ -58,7 +58,7 @@ class Revenue(NotedResult):
     ----------
     table : pandas.DataFrame
         See `frame`.
-    period : {"week", "month", "quarter"}
+    period : {"day", "week", "month", "quarter", "year"}
     notes : tuple of str
         What was left out.
     """
@@ -120,7 +120,7 @@ def revenue(purchases: Any, as_of: Any, period: str = "month") -> Revenue:
         optionally `kind`.
     as_of : date, datetime or ISO 8601 text
         Nothing from this instant on counts, and `notes` says how many rows that were; a day means its end.
-    period : {"week", "month", "quarter"}
+    period : {"day", "week", "month", "quarter", "year"}
 
     Returns
     -------

@@ -2,6 +2,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import betaln
 
 from tenant_lab.core.errors import NotFittedError, ParameterError, SchemaError
 from tenant_lab.customers.btyd import customers
@@ -98,10 +99,25 @@ def test_sbg_parameters_come_back():
     assert told["retention"][1:].to_numpy() == pytest.approx(told["left"][1:].to_numpy() / told["left"][:-1].to_numpy())
 
 
-@pytest.mark.parametrize("left", [[10, 9], [10, 11, 9], [10, 10, 10], [10, float("nan"), 5], [[10, 9, 8]], ["a", "b", "c"], [], [10, 5, -1], None])
+@pytest.mark.parametrize("left", [[10, 9], [10, 11, 9], [10, 10, 10], [10, float("nan"), 5], [10, 9, 8, float("nan")], [[10, float("nan"), 8]], [[10, 9, 8], [5, 6, 7]], [[[10, 9, 8]]],  ["a", "b", "c"], [], [10, 5, -1], None])
 def test_bad_retention(left):
     with pytest.raises(ParameterError, match="left"):
         SBG().fit(left)
+
+
+def test_sbg_of_cohorts_that_came_one_after_another():
+    """The sum of the cohorts' own log-likelihoods (Fader & Hardie 2007, appendix) is highest at what is found."""
+    left = np.array([[1000, 631, 468, 382], [800, 500, 390, np.nan], [500, 300, np.nan, np.nan], [90, np.nan, np.nan, np.nan]])
+    model = SBG().fit(left)
+
+    def log_likelihood(alpha, beta):
+        s = np.exp([betaln(alpha, beta + t) - betaln(alpha, beta) for t in range(4)])
+        return sum(-np.diff(row) @ np.log(-np.diff(s[:len(row)])) + row[-1] * np.log(s[len(row) - 1]) for row in (one[~np.isnan(one)] for one in left))
+    a, b = model.params_.values()
+    assert model.log_likelihood_ == pytest.approx(log_likelihood(a, b), rel=1e-12)
+    assert all(log_likelihood(a * p, b * q) < model.log_likelihood_ for p, q in ((1.01, 1), (0.99, 1), (1, 1.01), (1, 0.99)))
+    assert SBG().fit(left[:1]).params_ == SBG().fit(left[0]).params_
+    assert SBG().fit(left[[0, 0]]).params_ == pytest.approx(SBG().fit(2 * left[0]).params_)
 
 
 def test_sbg_edges():

@@ -184,8 +184,8 @@ def test_bad_input(function, change, as_of, error, match):
 
 
 def test_bad_period_and_no_revenue():
-    with pytest.raises(ParameterError, match="period 'year': allowed are week, month, quarter"):
-        revenue(ROWS, AS_OF, "year")
+    with pytest.raises(ParameterError, match="period 'hour': allowed are day, week, month, quarter, year"):
+        revenue(ROWS, AS_OF, "hour")
     with pytest.raises(SchemaError, match="is not positive; a share needs one that is"):
         concentration(ROWS.assign(amount=-1.0), AS_OF)
     with pytest.raises(ParameterError, match="positive sum"):
