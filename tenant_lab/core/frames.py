@@ -35,11 +35,12 @@ def arrow(frame: Any) -> Any:
     """
     known = _known(frame)
     try:
-        return (known.collect("pyarrow") if isinstance(known, nw.LazyFrame) else known).to_arrow()
+        table = (known.collect("pyarrow") if isinstance(known, nw.LazyFrame) else known).to_arrow()
     except pa.ArrowException as error:
         raise ParameterError(f"a column mixes types: {error}") from error
     except nw.exceptions.NarwhalsError as error:
         raise ParameterError(f"the frame cannot be read: {error}") from error
+    return table.drop_columns([name for name in table.column_names if name.startswith("__index_level_")])   # pandas' numbers of rows are no column; an index with a name is one
 
 
 def _zone(name: str) -> str:

@@ -141,7 +141,53 @@ def _crossing(curve: np.ndarray, cost: float) -> float:
     before = curve[up[0] - 1] if up[0] else 0.0
     return float(up[0] + (cost - before) / (curve[up[0]] - before))
 
-# %% ../../nbs/22_customers/28_payback.ipynb #017cfaab
+# %% ../../nbs/22_customers/28_payback.ipynb #ff99f616
+def _people(customers: Any, as_of: Any, by: str | None) -> tuple["pd.DataFrame", "pd.Series[Any]", Any, list[str]]:
+    """`group` and `cost` of those with a cost who had come at `as_of`, when they came, that instant, and who was left out."""
+    import pandas as pd
+
+    table = arrow(customers)
+    check_columns(table.column_names, ("customer_id", "joined_at", "acquisition_cost", *([by] if by else [])), "customers")
+    kind = table.schema.field("joined_at").type
+    if not pa.types.is_timestamp(kind):
+        raise SchemaError(f"customers.joined_at is {kind}; it must be a timestamp", table="customers", column="joined_at", rule="type")
+    until = pd.Timestamp(check_instant(as_of, kind.tz))
+    until = until.tz_convert(None) if kind.tz else until
+    people = pd.DataFrame({"customer_id": table["customer_id"].to_pandas(), "joined_at": _instants(table["joined_at"].to_pandas()),
+                           "cost": pd.to_numeric(table["acquisition_cost"].to_pandas(), errors="coerce").astype(float),
+                           "group": table[by].to_pandas().astype(object).where(table[by].is_valid().to_numpy(), "unknown").astype(str) if by else "all"})
+    rules = {"customer_id": people["customer_id"].isna() | people["customer_id"].duplicated(), "joined_at": people["joined_at"].isna(), "cost": (people["cost"] < 0) | np.isinf(people["cost"])}
+    for name, bad in rules.items():
+        if count := int(bad.sum()):
+            column = "acquisition_cost" if name == "cost" else name
+            raise SchemaError(f"customers.{column}: {count} rows are missing, negative, infinite or there twice; mend or drop them", table="customers", column=column, count=count)
+    free, later = people["cost"].isna(), people["joined_at"] >= until
+    notes = [f"{format_number(int(some.sum()))} customers {what} left out" for some, what in ((free & ~later, "without a cost"), (later, "who had not come yet")) if some.any()]
+    people = people[~free & ~later].reset_index(drop=True)
+    if people.empty:
+        raise ParameterError(f"as_of {as_of}: no customer with a cost had come before it")
+    return people, people.set_index("customer_id")["joined_at"], until, notes
+
+
+def _revenue(name: str, revenue: Any, as_of: Any, zoned: bool) -> "pd.DataFrame":
+    """The rows as they were known at `as_of`, with the columns that count."""
+    needed = {"purchases": ["customer_id", "purchased_at", "amount"], "subscriptions": ["customer_id", "started_at", "ended_at", "monthly_price"]}[name]
+    known = cut_tables({name: revenue}, as_of)[name]
+    check_columns(known.collect_schema().names(), needed, name)
+    table = known.select(*needed).collect("pyarrow").to_native()
+    amount = table.schema.field(needed[-1]).type
+    if not (pa.types.is_integer(amount) or pa.types.is_floating(amount) or pa.types.is_decimal(amount)):
+        raise SchemaError(f"{name}.{needed[-1]} is {amount}; it must be a number", table=name, column=needed[-1], rule="type")
+    if (getattr(table.schema.field(needed[1]).type, "tz", None) is not None) is not zoned:
+        raise SchemaError(f"{name}.{needed[1]}: one of it and customers.joined_at has a time zone and the other has none; give both one", table=name, column=needed[1], rule="type")
+    rows = table.to_pandas()
+    for column in needed[1:-1]:
+        rows[column] = _instants(rows[column])
+    if bad := int((~np.isfinite(rows[needed[-1]].astype(float))).sum()):
+        raise SchemaError(f"{name}.{needed[-1]}: {bad} rows are missing or infinite; mend or drop them", table=name, column=needed[-1], count=bad)
+    return rows
+
+# %% ../../nbs/22_customers/28_payback.ipynb #aac287a9
 def payback(customers: Any, revenue: Any, as_of: Any, margin: float = 1.0, by: str | None = None, period: str = "month", horizon: int = 12) -> Payback:
     """How long customers take to bring what they cost.
 
@@ -199,49 +245,3 @@ def payback(customers: Any, revenue: Any, as_of: Any, margin: float = 1.0, by: s
     names = ["group", "customers", "cost", "margin", "ratio", "ratio_low", "ratio_high", "payback", "payback_low", "payback_high"]
     found = pd.DataFrame(table, columns=names).sort_values(["payback", "ratio"], ascending=[True, False], kind="stable").reset_index(drop=True)
     return Payback(found, pd.concat(curves, ignore_index=True), period, ages, tuple(notes))
-
-
-def _people(customers: Any, as_of: Any, by: str | None) -> tuple["pd.DataFrame", "pd.Series[Any]", Any, list[str]]:
-    """`group` and `cost` of those with a cost who had come at `as_of`, when they came, that instant, and who was left out."""
-    import pandas as pd
-
-    table = arrow(customers)
-    check_columns(table.column_names, ("customer_id", "joined_at", "acquisition_cost", *([by] if by else [])), "customers")
-    kind = table.schema.field("joined_at").type
-    if not pa.types.is_timestamp(kind):
-        raise SchemaError(f"customers.joined_at is {kind}; it must be a timestamp", table="customers", column="joined_at", rule="type")
-    until = pd.Timestamp(check_instant(as_of, kind.tz))
-    until = until.tz_convert(None) if kind.tz else until
-    people = pd.DataFrame({"customer_id": table["customer_id"].to_pandas(), "joined_at": _instants(table["joined_at"].to_pandas()),
-                           "cost": pd.to_numeric(table["acquisition_cost"].to_pandas(), errors="coerce").astype(float),
-                           "group": table[by].to_pandas().astype(object).where(table[by].is_valid().to_numpy(), "unknown").astype(str) if by else "all"})
-    rules = {"customer_id": people["customer_id"].isna() | people["customer_id"].duplicated(), "joined_at": people["joined_at"].isna(), "cost": (people["cost"] < 0) | np.isinf(people["cost"])}
-    for name, bad in rules.items():
-        if count := int(bad.sum()):
-            column = "acquisition_cost" if name == "cost" else name
-            raise SchemaError(f"customers.{column}: {count} rows are missing, negative, infinite or there twice; mend or drop them", table="customers", column=column, count=count)
-    free, later = people["cost"].isna(), people["joined_at"] >= until
-    notes = [f"{format_number(int(some.sum()))} customers {what} left out" for some, what in ((free & ~later, "without a cost"), (later, "who had not come yet")) if some.any()]
-    people = people[~free & ~later].reset_index(drop=True)
-    if people.empty:
-        raise ParameterError(f"as_of {as_of}: no customer with a cost had come before it")
-    return people, people.set_index("customer_id")["joined_at"], until, notes
-
-
-def _revenue(name: str, revenue: Any, as_of: Any, zoned: bool) -> "pd.DataFrame":
-    """The rows as they were known at `as_of`, with the columns that count."""
-    needed = {"purchases": ["customer_id", "purchased_at", "amount"], "subscriptions": ["customer_id", "started_at", "ended_at", "monthly_price"]}[name]
-    known = cut_tables({name: revenue}, as_of)[name]
-    check_columns(known.collect_schema().names(), needed, name)
-    table = known.select(*needed).collect("pyarrow").to_native()
-    amount = table.schema.field(needed[-1]).type
-    if not (pa.types.is_integer(amount) or pa.types.is_floating(amount) or pa.types.is_decimal(amount)):
-        raise SchemaError(f"{name}.{needed[-1]} is {amount}; it must be a number", table=name, column=needed[-1], rule="type")
-    if (getattr(table.schema.field(needed[1]).type, "tz", None) is not None) is not zoned:
-        raise SchemaError(f"{name}.{needed[1]}: one of it and customers.joined_at has a time zone and the other has none; give both one", table=name, column=needed[1], rule="type")
-    rows = table.to_pandas()
-    for column in needed[1:-1]:
-        rows[column] = _instants(rows[column])
-    if bad := int((~np.isfinite(rows[needed[-1]].astype(float))).sum()):
-        raise SchemaError(f"{name}.{needed[-1]}: {bad} rows are missing or infinite; mend or drop them", table=name, column=needed[-1], count=bad)
-    return rows

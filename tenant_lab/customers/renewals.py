@@ -133,6 +133,24 @@ class _Renewals:
     weight: np.ndarray
 
 
+def _renewals(left: Any) -> _Renewals:
+    """What happened to one cohort, or to several, of which some have renewals that lie ahead (NaN)."""
+    try:
+        n = np.asarray(left, float)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"left: {error}; needs the number of customers at the start and after each renewal") from error
+    many = np.atleast_2d(n)
+    known = (~np.isnan(many)).sum(axis=1)   # of each cohort
+    ahead = np.arange(many.shape[-1]) >= known[:, None] if many.ndim == 2 else np.ones(1, bool)
+    gone = -np.diff(np.where(ahead, np.nan, many))
+    if n.ndim not in (1, 2) or many.shape[-1] < 3 or (n.ndim == 1 and ahead.any()) or not np.isfinite(many[~ahead]).all() or (many < 0).any() or (gone < 0).any() or not (gone > 0).any():
+        raise ParameterError(f"left of shape {n.shape}: needs at least three finite numbers from 0 that fall: customers at the start and after each renewal")
+    some = known > 0
+    t, weight = np.r_[np.arange(1.0, many.shape[1]), known[some] - 1.0], np.r_[np.nansum(gone, axis=0), many[some, known[some] - 1]]
+    kept = (weight > 0) & (t > 0)
+    return _Renewals(t[kept], np.r_[np.ones(many.shape[1] - 1), np.zeros(some.sum())][kept], weight[kept])
+
+
 def sbg_stories(theta: list[Any], rows: _Renewals) -> Stories:
     """Likelihoods of the sBG, by alpha and beta; there is one story only."""
     alpha, beta = theta
@@ -140,7 +158,7 @@ def sbg_stories(theta: list[Any], rows: _Renewals) -> Stories:
     start, start_first, start_second = log_beta(alpha, beta, 0, 1)
     return Stories(value - start, [first[i] - start_first[i] for i in (0, 1)], {pair: second[pair] - start_second[pair] for pair in second}, np.zeros((0, len(rows.t))), [0.0, 0.0], {})
 
-
+# %% ../../nbs/22_customers/22_renewals.ipynb #5b9c1a55
 def _times(t: Any) -> np.ndarray:
     try:
         found = np.asarray(t, float)
@@ -181,21 +199,7 @@ class SBG:
         ConvergenceError
             The likelihood has no top that could be found; nothing is fitted then.
         """
-        try:
-            n = np.asarray(left, float)
-        except (TypeError, ValueError) as error:
-            raise ParameterError(f"left: {error}; needs the number of customers at the start and after each renewal") from error
-        many = np.atleast_2d(n)
-        known = (~np.isnan(many)).sum(axis=1)   # of each cohort
-        ahead = np.arange(many.shape[-1]) >= known[:, None] if many.ndim == 2 else np.ones(1, bool)
-        gone = -np.diff(np.where(ahead, np.nan, many))
-        if n.ndim not in (1, 2) or many.shape[-1] < 3 or (n.ndim == 1 and ahead.any()) or not np.isfinite(many[~ahead]).all() or (many < 0).any() or (gone < 0).any() or not (gone > 0).any():
-            raise ParameterError(f"left of shape {n.shape}: needs at least three finite numbers from 0 that fall: customers at the start and after each renewal")
-        some = known > 0
-        rows = _Renewals(np.r_[np.arange(1.0, many.shape[1]), known[some] - 1.0], np.r_[np.ones(many.shape[1] - 1), np.zeros(some.sum())],
-                         np.r_[np.nansum(gone, axis=0), many[some, known[some] - 1]])
-        kept = (rows.weight > 0) & (rows.t > 0)
-        found = maximise(sbg_stories, {"alpha": 1.0, "beta": 1.0}, [_Renewals(rows.t[kept], rows.left[kept], rows.weight[kept])])
+        found = maximise(sbg_stories, {"alpha": 1.0, "beta": 1.0}, [_renewals(left)])
         values = np.exp(found.coefficients)
         self._estimate, self.log_likelihood_, self.notes_ = found, found.log_likelihood, found.notes
         self.params_, self.standard_errors_ = (dict(zip(("alpha", "beta"), v.tolist(), strict=True)) for v in (values, values * np.sqrt(np.diag(found.covariance))))

@@ -69,3 +69,10 @@ def test_an_unexpected_error_is_passed_on(monkeypatch):
     monkeypatch.setattr("narwhals.from_native", broken)
     with pytest.raises(RuntimeError, match="elsewhere"):
         arrow(PANDAS)
+
+
+def test_an_index_is_no_column():
+    mixed = PANDAS.sample(frac=1, random_state=0)
+    assert arrow(mixed).column_names == ["id", "x"] and arrow(mixed)["id"].to_pylist() == mixed["id"].tolist()
+    assert sorted(arrow(PANDAS.set_index("id")).column_names) == ["id", "x"]   # one with a name is
+    assert arrow(nw.from_native(mixed)).column_names == ["id", "x"]
