@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['LIKELY', 'model_state', 'restore_model']
 
-# %% ../../nbs/22_customers/56_kept.ipynb #e00cffad
+# %% ../../nbs/22_customers/56_kept.ipynb #d137edff
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import NotFittedError, ParameterError, SchemaError
-from . import churn, value
+from . import churn, uplift, value
 from .bgnbd import BGNBD, MBGNBD
 from .btyd import BuyTillYouDie
 from .gammagamma import GammaGamma
@@ -66,13 +66,13 @@ def _likely(state: Mapping[str, Any]) -> Any:
         model.customers_ = float(state["customers"])
     return model
 
-# %% ../../nbs/22_customers/56_kept.ipynb #2ba6bd37
+# %% ../../nbs/22_customers/56_kept.ipynb #0833b617
 def model_state(model: Any) -> dict[str, Any]:
     """All that a fitted model of `customers` knows, for JSON; `restore_model` makes it again.
 
     Parameters
     ----------
-    model : ChurnModel, ValueModel, Segmentation, BGNBD, MBGNBD, ParetoNBD, GGompertzNBD, BGBB, SBG or GammaGamma
+    model : ChurnModel, ValueModel, Segmentation, Uplift, BGNBD, MBGNBD, ParetoNBD, GGompertzNBD, BGBB, SBG or GammaGamma
 
     Raises
     ------
@@ -81,7 +81,7 @@ def model_state(model: Any) -> dict[str, Any]:
     ParameterError
         It is none of these.
     """
-    writers: dict[type, Callable[[Any], dict[str, Any]]] = {churn.ChurnModel: churn.model_state, value.ValueModel: value.value_state, Segmentation: Segmentation.state}
+    writers: dict[type, Callable[[Any], dict[str, Any]]] = {churn.ChurnModel: churn.model_state, value.ValueModel: value.value_state, Segmentation: Segmentation.state, uplift.Uplift: uplift.uplift_state}
     for kind, write in writers.items():
         if isinstance(model, kind):
             return write(model)
@@ -100,7 +100,7 @@ def restore_model(state: Mapping[str, Any]) -> Any:
     SchemaError
         The state is of no kind that is known, or something of it is missing or damaged.
     """
-    readers: dict[str, Callable[[Mapping[str, Any]], Any]] = {"churn": churn.restore_model, "value": value.restore_value, "segments": Segmentation.restore, "likelihood": _likely}
+    readers: dict[str, Callable[[Mapping[str, Any]], Any]] = {"churn": churn.restore_model, "value": value.restore_value, "segments": Segmentation.restore, "uplift": uplift.restore_uplift, "likelihood": _likely}
     if not isinstance(state, Mapping) or state.get("kind") not in readers:
         raise SchemaError(f"a model of kind {state.get('kind') if isinstance(state, Mapping) else state!r} is not known here; there are {', '.join(readers)}")
     try:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WINDOWS', 'value_features', 'spent', 'ValueModel', 'ValueReport', 'value_report', 'value_state', 'restore_value']
 
-# %% ../../nbs/22_customers/45_value.ipynb #b30336e6
+# %% ../../nbs/22_customers/45_value.ipynb #e6da1955
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,7 +19,7 @@ from ..core.results import ACCENT, QUIET, NotedResult, figure, format_number
 from .behaviour import behaviours
 from .gammagamma import GammaGamma
 from .learners import Columns, Member, fit_trees, learn_columns, read_features
-from .ltv import customer_lifetime_value, holdout_report
+from .ltv import HoldoutReport, customer_lifetime_value, holdout_report
 from .summary import summary
 
 if TYPE_CHECKING:
@@ -200,8 +200,8 @@ class ValueReport(NotedResult):
             fig.add_scatter(x=at / len(order), y=(came[at] / came[-1]).round(4), name=name, mode="lines", hovertemplate="%{y:.1%}", line={"color": QUIET, "dash": "dot"} if name == "as before" else {"color": ACCENT} if name == "trees" else {})
         return fig
 
-# %% ../../nbs/22_customers/45_value.ipynb #4fdf234e
-def value_report(tables: Mapping[str, Any], as_of: Any, calibration_end: Any, random_state: int = 0) -> ValueReport:
+# %% ../../nbs/22_customers/45_value.ipynb #b983b4d1
+def value_report(tables: Mapping[str, Any], as_of: Any, calibration_end: Any, random_state: int = 0, tried: HoldoutReport | None = None) -> ValueReport:
     """Foretell from what was known at `calibration_end` what customers spend until `as_of`, and see what came.
 
     Parameters
@@ -211,6 +211,8 @@ def value_report(tables: Mapping[str, Any], as_of: Any, calibration_end: Any, ra
     as_of, calibration_end : date or ISO 8601 text
         The last day, and the last day that models see.
     random_state : int
+    tried : HoldoutReport, optional
+        Of the same days, where there is one already.
 
     Returns
     -------
@@ -241,7 +243,7 @@ def value_report(tables: Mapping[str, Any], as_of: Any, calibration_end: Any, ra
     try:
         seen = summary(purchases, split, unit="week").customers
         seen = seen.assign(monetary_value=seen["monetary_value"].clip(lower=0.01).where(seen["frequency"] > 0, 0.0))
-        tried = holdout_report(purchases, as_of, split.isoformat())
+        tried = tried or holdout_report(purchases, as_of, split.isoformat())
         best = tried.models[str(tried.table.set_index("model").loc[list(tried.models), "rmse"].idxmin())]
         ahead = customer_lifetime_value(best, GammaGamma().fit(seen), seen, days / 7, draws=400, random_state=random_state)
         name = f"{type(best).__name__} with gamma-gamma"
@@ -256,7 +258,7 @@ def value_report(tables: Mapping[str, Any], as_of: Any, calibration_end: Any, ra
                       "correlation": np.corrcoef(expected, came)[0, 1] if steady and came.std() > 0 else np.nan, "best_tenth": came[np.argsort(-expected, kind="stable")[:first]].sum() / came.sum(), "held": held.get(name, np.nan)})
     table = pd.DataFrame(lines)
     by = table.set_index("model")
-    notes += [f"{name} loses to the rule “as before” by {measure.upper()} ({format_number(by[measure][name])} against {format_number(by[measure]['as before'])})"
+    notes += [f"{name}: further off than the rule “as before” by {measure.upper()} ({format_number(by[measure][name])} against {format_number(by[measure]['as before'])})"
               for name in held for measure in ("mae", "rmse") if by[measure][name] > by[measure]["as before"]]
     return ValueReport(table, pd.DataFrame({"customer_id": now["customer_id"], "happened": came, **told}), tuple(notes))
 

@@ -15,6 +15,7 @@ from tenant_lab.customers.kept import LIKELY, model_state, restore_model
 from tenant_lab.customers.paretonbd import ParetoNBD
 from tenant_lab.customers.renewals import BGBB, SBG
 from tenant_lab.customers.segments import Segmentation
+from tenant_lab.customers.uplift import Uplift
 from tenant_lab.customers.value import ValueModel
 
 RNG = np.random.default_rng(0)
@@ -53,6 +54,8 @@ def test_learners_go_the_same_way():
     assert np.array_equal(through_json(churn).probability(features), churn.probability(features))
     value = ValueModel().fit(features, gone * 10.0 * (1 + features["a"]))
     pd.testing.assert_frame_equal(through_json(value).predict(features), value.predict(features))
+    uplift = Uplift(base="linear").fit(features, np.arange(400) % 2, gone)
+    pd.testing.assert_frame_equal(through_json(uplift).predict(features), uplift.predict(features))
     segments = Segmentation().fit(features)
     pd.testing.assert_frame_equal(through_json(segments).assign(features), segments.assign(features))
 
@@ -69,11 +72,11 @@ def test_damaged_states_are_refused(name):
 
 
 def test_what_is_no_model():
-    for model in (BGNBD(), SBG(), ChurnModel(), ValueModel(), Segmentation()):
+    for model in (BGNBD(), SBG(), ChurnModel(), ValueModel(), Segmentation(), Uplift()):
         with pytest.raises(NotFittedError, match="was not fitted"):
             model_state(model)
     with pytest.raises(ParameterError, match="int is no model that can be kept; there are BGBB, BGNBD, ChurnModel"):
         model_state(1)
     for state in ({"kind": "pickle"}, {}, None, "churn"):
-        with pytest.raises(SchemaError, match="is not known here; there are churn, value, segments, likelihood"):
+        with pytest.raises(SchemaError, match="is not known here; there are churn, value, segments, uplift, likelihood"):
             restore_model(state)
