@@ -60,7 +60,7 @@ def check_time_zone(name: Any) -> str:
     return name
 
 
-def check_instant(value: Any, time_zone: str | None = "UTC") -> dt.datetime:
+def check_instant(value: Any, time_zone: str | None = "UTC", what: str = "as_of") -> dt.datetime:
     """The instant up to which something is known.
 
     Parameters
@@ -69,6 +69,8 @@ def check_instant(value: Any, time_zone: str | None = "UTC") -> dt.datetime:
         A day means its end in `time_zone`; a naive datetime is read in `time_zone`.
     time_zone : str, optional
         None: for a column of times without a zone; of `value` its wall-clock time counts.
+    what : str
+        Name of the argument, for the error.
 
     Returns
     -------
@@ -76,7 +78,7 @@ def check_instant(value: Any, time_zone: str | None = "UTC") -> dt.datetime:
         With a time zone, or for None without.
     """
     if time_zone is None:
-        return check_instant(value).replace(tzinfo=None)
+        return check_instant(value, what=what).replace(tzinfo=None)
     zone = ZoneInfo(check_time_zone(time_zone))
     try:
         if isinstance(value, str):
@@ -88,7 +90,7 @@ def check_instant(value: Any, time_zone: str | None = "UTC") -> dt.datetime:
             return value if value.tzinfo else value.replace(tzinfo=zone)
         return dt.datetime.combine(value + dt.timedelta(days=1), dt.time(), zone)
     except (ValueError, TypeError, OverflowError) as error:
-        raise ParameterError(f"as_of {value!r}: needs a day (2024-06-30) or an instant (2024-06-30T12:00+02:00)") from error
+        raise ParameterError(f"{what} {value!r}: needs a day (2024-06-30) or an instant (2024-06-30T12:00+02:00)") from error
 
 # %% ../../nbs/00_core/04_checks.ipynb #e892c62b
 def check_columns(given: Iterable[str], needed: Iterable[str], what: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.errors import ParameterError
 from ..core.frames import arrow
 from ..core.results import ACCENT, Result, figure, format_number
-from .survival import Lives, lives
+from .survival import Lives, check_ages, lives
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,7 +189,7 @@ def brier_score(frame: Any, survival: Any, times: Any) -> np.ndarray:
     Graf, E., Schmoor, C., Sauerbrei, W. and Schumacher, M. (1999). Assessment and comparison of prognostic classification schemes for survival data. Statistics in Medicine 18, 2529-2545.
     """
     some = _without_entry(frame)
-    ages = _checked(times, np.shape(times) if np.ndim(times) == 1 else (-1,), "times")
+    ages = check_ages(_checked(times, np.shape(times) if np.ndim(times) == 1 else (-1,), "times"))
     chance = _checked(survival, (len(some.duration), len(ages)), "survival")
     if not ((chance >= 0) & (chance <= 1)).all():
         raise ParameterError("survival: needs chances from 0 to 1")

@@ -59,7 +59,7 @@ class Labels(NotedResult):
 
 def _windows(as_of: Any, known_until: Any, gap: float, outcome: float, zone: str | None) -> tuple[dt.datetime, dt.datetime, dt.datetime]:
     check_number(gap, "gap", 0.0, 36_525), check_number(outcome, "outcome", 1e-3, 36_525)
-    cut, known = (check_instant(day, zone) for day in (as_of, known_until))
+    cut, known = (check_instant(day, zone, what) for day, what in ((as_of, "as_of"), (known_until, "known_until")))
     start = cut + dt.timedelta(days=gap)
     end = start + dt.timedelta(days=outcome)
     if known < end:

@@ -96,4 +96,4 @@ def _known_lines(subscriptions: Any, as_of: Any) -> tuple[nw.LazyFrame, dt.datet
     if not counts["known"]:
         raise ParameterError(f"as_of: no subscription had started before {until}")
     extra: list[str] = [name for name in ("plan", "monthly_price", "end_reason") if name in schema.names()]
-    return table.filter(start < until).with_columns(ended_at=nw.when(end < until).then(end)), until, extra
+    return table.filter(start < until).select("customer_id", "started_at", nw.when(end < until).then(end).alias("ended_at"), *extra), until, extra

@@ -121,7 +121,7 @@ def summary(purchases: Any, as_of: Any, unit: str = "day", calibration_end: Any 
     """
     check_choice(unit, UNITS, "unit"), check_choice(refunds, REFUNDS, "refunds")
     known = known_purchases(purchases, as_of)
-    split = known.last_day if calibration_end is None else check_instant(calibration_end).date() - dt.timedelta(days=1)
+    split = known.last_day if calibration_end is None else check_instant(calibration_end, what="calibration_end").date() - dt.timedelta(days=1)
     if calibration_end is not None and not split < known.last_day:
         raise ParameterError(f"calibration_end {split}: needs a day before {known.last_day}, so that something is held out")
     notes = list(known.check())

@@ -200,7 +200,7 @@ class ValueReport(NotedResult):
             fig.add_scatter(x=at / len(order), y=(came[at] / came[-1]).round(4), name=name, mode="lines", hovertemplate="%{y:.1%}", line={"color": QUIET, "dash": "dot"} if name == "as before" else {"color": ACCENT} if name == "trees" else {})
         return fig
 
-# %% ../../nbs/22_customers/45_value.ipynb #b983b4d1
+# %% ../../nbs/22_customers/45_value.ipynb #e562539c
 def value_report(tables: Mapping[str, Any], as_of: Any, calibration_end: Any, random_state: int = 0, tried: HoldoutReport | None = None) -> ValueReport:
     """Foretell from what was known at `calibration_end` what customers spend until `as_of`, and see what came.
 
@@ -226,7 +226,7 @@ def value_report(tables: Mapping[str, Any], as_of: Any, calibration_end: Any, ra
     """
     import pandas as pd
 
-    purchases, split = tables.get("purchases"), check_instant(calibration_end).date() - dt.timedelta(days=1)
+    purchases, split = tables.get("purchases"), check_instant(calibration_end, what="calibration_end").date() - dt.timedelta(days=1)
     days = (check_instant(as_of).date() - dt.timedelta(days=1) - split).days
     now = value_features(tables, split)
     came = spent(purchases, split, as_of).reindex(now["customer_id"]).fillna(0.0).to_numpy()

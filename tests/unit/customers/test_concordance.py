@@ -115,3 +115,9 @@ def test_bad_input():
     for times in ([2, 1], [1]):
         with pytest.raises(ParameterError, match="two ages that grow"):
             integrated_brier_score(WORLD, chance[:, : len(times)], times)
+
+
+def test_ages_before_the_beginning_are_refused():
+    frame = pd.DataFrame({"duration": [1.0, 2.0, 3.0], "event": [1, 0, 1]})
+    with pytest.raises(ParameterError, match="needs a list of ages from 0"):
+        brier_score(frame, np.ones((3, 1)), [-1.0])

@@ -79,3 +79,9 @@ def test_a_customer_that_is_no_number():
     frame = pl.DataFrame({"customer_id": [1.0, float("nan")], "started_at": [dt.datetime(2024, 1, 1)] * 2, "ended_at": [dt.datetime(2024, 2, 1)] * 2})
     with pytest.raises(SchemaError, match="customer_id: 1 rows have no value"):
         stays(frame, "2024-06-30")
+
+
+def test_columns_of_any_name_beside_those_needed():
+    lines = pd.DataFrame({"customer_id": ["a", "b"], "started_at": pd.to_datetime(["2024-01-01", "2024-02-01"]), "ended_at": pd.to_datetime(["2024-03-01", None])})
+    named = lines.assign(END=1, Stay=2, Before=3, period=4)
+    pd.testing.assert_frame_equal(stays(named, "2024-06-30"), stays(lines, "2024-06-30"))

@@ -100,3 +100,8 @@ def test_bad_input(bought):
             summary(bought, **({"as_of": END} | changed))
     with pytest.raises(SchemaError, match="no sale until 2023-12-31"):
         summary(bought, END, calibration_end="2023-12-31")
+
+
+def test_a_wrong_calibration_end_is_called_by_its_name():
+    with pytest.raises(ParameterError, match="calibration_end 'soon': needs a day"):
+        summary(pd.DataFrame({"customer_id": ["a"], "purchased_at": pd.to_datetime(["2024-01-01"]), "amount": [1.0]}), "2024-06-30", calibration_end="soon")
