@@ -67,8 +67,6 @@ class CoxPH:
         ConvergenceError
             A covariate separates who leaves from who stays; nothing is fitted then.
         """
-        from threadpoolctl import threadpool_limits
-
         check_choice(self.ties, TIES, "ties")
         some, x = lives(frame := arrow(frame)), covariates_of(self.covariates, frame)   # read once: a lazy frame may give its rows in another order each time
         code, names = groups(frame, self.strata or None)
@@ -81,15 +79,13 @@ class CoxPH:
         members = [np.flatnonzero(code == g) for g in range(len(names))]
         sets = [risk_sets(z, some, rows, self.ties) for rows in members]
         few = [risk_sets(z, some, rows[::8], self.ties) for rows in members] if len(code) > 20_000 else None
-        with threadpool_limits(1):   # products so thin are slower by several threads
-            beta, value, information = _fitted(few, sets, list(self.covariates))
-            null = sum(partial_likelihood(np.zeros(0), replace(one, x=one.x[:0]))[0] for one in sets)
+        beta, value, information = _fitted(few, sets, list(self.covariates))
         own = groups(frame, self.cluster)[0] if self.cluster else np.arange(len(code)) if self.robust else None
         covariance = np.linalg.inv(information) if own is None else _sandwich(beta, sets, np.linalg.inv(information), own)
         self._centre, self._scale, self._sets, self._beta, self._names, self._information, self._standard, self._lives = centre, scale, sets, beta, names, information, covariance, some
         self.covariance_ = covariance / np.outer(scale, scale)
         self.params_, self.standard_errors_ = (dict(zip(self.covariates, v.tolist(), strict=True)) for v in (beta / scale, np.sqrt(np.diag(self.covariance_))))
-        self.log_likelihood_, self.log_likelihood_null_ = value, null
+        self.log_likelihood_, self.log_likelihood_null_ = value, sum(partial_likelihood(np.zeros(0), replace(one, x=one.x[:0]))[0] for one in sets)
         self.customers_, self.events_ = float(some.weight.sum()), float(some.weight[some.event > 0].sum())
         return self
 
@@ -223,9 +219,12 @@ def _size(sets: list[RiskSets]) -> float:
 
 def _fitted(few: list[RiskSets] | None, sets: list[RiskSets], names: list[str]) -> tuple[np.ndarray, float, np.ndarray]:
     """Coefficients, log-likelihood there, and the information; the first steps are made on `few` customers."""
+    from threadpoolctl import threadpool_limits
+
     start = np.zeros(len(names))
-    near = _newton(few, start)[0] if few else start
-    beta, value, information, more = _newton(sets, near if np.abs(near).max() < 5 else start)
+    with threadpool_limits(1):   # products so thin are slower by several threads
+        near = _newton(few, start)[0] if few else start
+        beta, value, information, more = _newton(sets, near if np.abs(near).max() < 5 else start)
     if not np.linalg.eigvalsh(information)[0] > 1e-4 * sum(one.weight[one.gone].sum() for one in sets):
         _doubt(sets, beta, value, information, names)
     if more or not (np.diag(np.linalg.pinv(information)) > 0).all() or not np.isfinite(information).all():
