@@ -17,7 +17,7 @@ import pyarrow as pa
 from ..core.checks import check_columns, check_number
 from ..core.errors import ConvergenceError, NotFittedError, ParameterError, SchemaError
 from ..core.frames import arrow
-from .likelihood import Coefficient, Estimate, Stories, maximise, parameters
+from .likelihood import Coefficient, Estimate, Stories, Sum, maximise, parameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +49,13 @@ def levels(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if many * count >= 1 << 62:
             key, many = pd.factorize(key)[0], n
         key, many = key * count + code, many * count
+    if many <= n:   # few combinations could be: they are counted, which is faster than sorting
+        there = np.zeros(many, bool)
+        there[key] = True
+        level = (np.cumsum(there) - 1)[key]
+        first = np.empty(int(there.sum()), np.int64)
+        first[level[::-1]] = np.arange(n)[::-1]
+        return first, level
     bits = n.bit_length()
     if many << bits >= 1 << 62:
         key = pd.factorize(key)[0]
@@ -157,6 +164,7 @@ class Behaviour(ABC):
     names: ClassVar[tuple[str, ...]]
     moves: ClassVar[dict[str, dict[str, float]]]   # kind of covariate -> parameter -> sign
     _part: ClassVar[int] = 8192   # rows worked on at a time: they fit in the cache, and products of that size start no threads
+    _quick: Callable[[list[Any], Customers], Sum] | None = None   # `summed` without covariates, where a model has a shorter way
 
     def __init__(self, purchase_covariates: Sequence[str] = (), dropout_covariates: Sequence[str] = ()):
         self.purchase_covariates, self.dropout_covariates = purchase_covariates, dropout_covariates
@@ -325,7 +333,7 @@ def _highest(model: BuyTillYouDie, rows: Customers, moved: Callable[[Customers],
     found, parts = list[Estimate](), rows.parts(model._part)
     for start in (starts := model._starts(rows)):
         try:
-            found.append(maximise(model._stories, start, parts, moved))
+            found.append(maximise(model._stories, start, parts, moved, None if model._covariates() else model._quick))
         except ConvergenceError:
             if start is starts[-1] and not found:
                 raise

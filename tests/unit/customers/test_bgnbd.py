@@ -5,7 +5,7 @@ import pytest
 from scipy.special import betaln, gammaln
 
 from tenant_lab.core.errors import NotFittedError, ParameterError, SchemaError
-from tenant_lab.customers.bgnbd import BGNBD, MBGNBD, bg_stories, purchases_while_there
+from tenant_lab.customers.bgnbd import BGNBD, MBGNBD, bg_stories, bg_sums, purchases_while_there
 from tenant_lab.customers.btyd import customers
 from tenant_lab.customers.likelihood import parameters, summed
 
@@ -178,3 +178,12 @@ def test_bad_input():
         BGNBD().fit(frame.assign(frequency=1, recency=0.0, T=0.0))
     alone = BGNBD().fit(pd.DataFrame({"frequency": [2], "recency": [3.0], "T": [5.0]}))
     assert "too much alike to tell" in alone.notes_[0] and np.isnan(alone.standard_errors_["r"])
+
+
+@pytest.mark.parametrize("m", [0, 1])
+def test_the_short_way_leads_to_the_same_sums(m):
+    rows = customers(world(500, 4, m)[0].assign(weight=np.random.default_rng(0).gamma(2, 3, 500)))
+    for theta in ([0.8, 9.0, 0.8, 3.0], [1e-3, 40.0, 30.0, 0.2], [25.0, 0.3, 1e-3, 400.0]):
+        ours, theirs = bg_sums(theta, rows, m), summed(bg_stories(theta, rows, m), theta, [[(i, 1.0)] for i in range(4)], rows.weight)
+        for one, other in zip(ours, theirs, strict=True):
+            assert np.asarray(one) == pytest.approx(np.asarray(other), rel=1e-10, abs=1e-9 * np.abs(other).max())

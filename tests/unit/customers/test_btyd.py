@@ -29,6 +29,16 @@ def test_levels_of_columns_with_a_great_many_values():
     assert len(first) == 5000 and (level[:5000] == level[5000:]).all() and first.max() < 5000
 
 
+def test_levels_of_few_combinations_are_counted():
+    """The way of few combinations, and that of many, which a third column of many values forces."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(3, 9, 4000).astype(float), rng.integers(-2, 2, 4000).astype(float)
+    counted, sorted_ = levels(x, y), levels(x, y, np.where(np.arange(4000) < 0, 1.0, 0.5) * 1.0)
+    assert len(counted[0]) == 24 and (np.diff(x[counted[0]] * 10 + y[counted[0]]) > 0).all()
+    for first, level in (counted, sorted_):
+        assert (x[first][level] == x).all() and (y[first][level] == y).all() and (first == [np.flatnonzero(level == n)[0] for n in range(24)]).all()
+
+
 def test_levels_of_nothing():
     first, level = levels(np.zeros(0), np.zeros(0))
     assert first.size == level.size == 0
