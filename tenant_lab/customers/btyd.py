@@ -56,12 +56,10 @@ def levels(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         first = np.empty(int(there.sum()), np.int64)
         first[level[::-1]] = np.arange(n)[::-1]
         return first, level
-    bits = n.bit_length()
-    if many << bits >= 1 << 62:
-        key = pd.factorize(key)[0]
-    both = np.sort(key << bits | np.arange(n))  # a row's number rides along: faster than sorting an index
-    order, new = both & ((1 << bits) - 1), np.ones(n, bool)
-    new[1:] = np.diff(both >> bits) > 0
+    order, new = np.arange(n), np.ones(n, bool)
+    for digit in range(0, many.bit_length(), 16):   # short whole numbers are sorted without comparing them
+        order = order[np.argsort((key >> digit).astype(np.uint16)[order], kind="stable")]
+    new[1:] = np.diff(key[order]) > 0
     level = np.empty(n, np.int64)
     level[order] = np.cumsum(new) - 1
     return order[new], level
