@@ -16,6 +16,7 @@ import numpy as np
 
 from ..core.checks import check_columns, check_number
 from ..core.errors import ParameterError, SchemaError
+from ..core.frames import day_of
 from ..core.results import ACCENT, Result, figure, format_number
 from ..core.tables import TABLES
 from .labels import cut_tables, instant_like
@@ -34,7 +35,7 @@ def _counted(name: str, table: nw.LazyFrame, until: dt.datetime, windows: Sequen
     """One row a customer of a table that was cut at `until`: figures named after the table."""
     when = nw.col(TABLES[name].time)
     ago = (nw.lit(until) - when).dt.total_seconds() / 86_400
-    chosen: dict[str, nw.Expr] = {"ago": ago, "day": when.cast(nw.Date)}
+    chosen: dict[str, nw.Expr] = {"ago": ago, "day": day_of(TABLES[name].time, table.collect_schema())}
     if name in AMOUNTS:
         chosen["amount"] = nw.col(AMOUNTS[name])
     if kinds:

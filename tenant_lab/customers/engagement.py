@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WEIGHTS', 'FIGURES', 'Scores', 'figures', 'Engagement']
 
-# %% ../../nbs/22_customers/52_engagement.ipynb #7d33ca16
+# %% ../../nbs/22_customers/52_engagement.ipynb #bd9d22e2
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.checks import check_columns, check_number
 from ..core.errors import NotFittedError, ParameterError, SchemaError
-from ..core.frames import lazy
+from ..core.frames import day_of, lazy
 from ..core.results import ACCENT, NotedResult, figure, format_number
 from .labels import instant_like, silence_labels
 
@@ -57,7 +57,7 @@ class Scores(NotedResult):
         fig = figure(f"Half of {format_number(len(scores))} customers score {format_number(float(scores.median()))} or more", xaxis={"title": {"text": "score"}, "range": [0, 100]}, yaxis_title="customers")
         return fig.add_histogram(x=scores.round(1), xbins={"start": 0, "end": 100, "size": 4}, marker_color=ACCENT)
 
-# %% ../../nbs/22_customers/52_engagement.ipynb #effa5053
+# %% ../../nbs/22_customers/52_engagement.ipynb #49323621
 FIGURES = {"recency": "days_since", "frequency": "days", "depth": "per_day", "breadth": "kinds", "trend": "change"}
 
 
@@ -71,7 +71,10 @@ def figures(activity: Any, as_of: Any, window: int = 28, at: str = "at", amount:
     ParameterError
         Nobody had a row in the window.
     """
-    table = lazy(activity)
+    check_number(window, "window", 2, 366, integer=True)
+    if not all(isinstance(name, str) for name in (at, amount or "", kind or "")):
+        raise ParameterError(f"at {at!r}, amount {amount!r}, kind {kind!r}: need names of columns")
+    table = lazy(activity, [at, *dict.fromkeys(name for name in ("customer_id", amount, kind) if name and name != at)])
     schema = table.collect_schema()
     check_columns(schema.names(), ["customer_id", at, *(name for name in (amount, kind) if name)], "activity")
     if not isinstance(schema[at], nw.Datetime):
@@ -81,21 +84,22 @@ def figures(activity: Any, as_of: Any, window: int = 28, at: str = "at", amount:
     until = instant_like(as_of, {name: schema[name] for name in schema}, at, "activity")
     when = nw.col(at)
     rows = table.filter(~nw.col("customer_id").is_null(), when < nw.lit(until), when >= nw.lit(until - dt.timedelta(days=window)))
-    rows = rows.select("customer_id", ago=(nw.lit(until) - when).dt.total_seconds() / 86_400, day=when.cast(nw.Date), much=nw.col(amount).cast(nw.Float64) if amount else nw.lit(1.0),
+    rows = rows.select("customer_id", ago=(nw.lit(until) - when).dt.total_seconds() / 86_400, day=day_of(at, schema), much=nw.col(amount).cast(nw.Float64) if amount else nw.lit(1.0),
                        kind=nw.col(kind) if kind else nw.lit("one"))
     late = (nw.col("ago") <= window / 2).cast(nw.Int64)
     sums = rows.group_by("customer_id").agg(days_since=nw.col("ago").min(), days=nw.col("day").n_unique(), much=nw.col("much").sum(),
-                                            kinds=nw.col("kind").n_unique() - nw.col("kind").is_null().cast(nw.Int64).max(), rows=nw.len(), late=late.sum())
+                                            kinds=nw.col("kind").n_unique() - nw.col("kind").is_null().cast(nw.Int64).max(), rows=nw.len(), late=late.sum(),
+                                            missing=nw.col("much").is_null().cast(nw.Int64).sum())
     found = sums.sort("customer_id").collect("pyarrow").to_native().to_pandas()
     if found.empty:
         raise ParameterError(f"as_of {as_of}: nobody had a row in the {window} days before")
-    if bad := int((~np.isfinite(found["much"])).sum()):
+    if bad := int(((found["missing"] > 0) | ~np.isfinite(found["much"].astype(float))).sum()):
         raise SchemaError(f"activity.{amount}: rows of {bad} customers are missing or infinite; mend or drop them", table="activity", column=str(amount), rule="range", count=bad)
     late = found["late"].astype(float)
     found["per_day"], found["change"] = (found["much"] / found["days"]).round(9), np.log((late + 1) / (found["rows"] - late + 1))
     return found[["customer_id", *FIGURES.values()]].astype({"days": "int64", "kinds": "int64"}), until
 
-# %% ../../nbs/22_customers/52_engagement.ipynb #fe51ce45
+# %% ../../nbs/22_customers/52_engagement.ipynb #f71b6f9e
 class Engagement:
     """A score of five parts, measured by one reference.
 
@@ -116,14 +120,14 @@ class Engagement:
     ----------
     weights_ : dict of str to float
     auc_ : float
-        After `learn`: how often a customer who came again has the higher score than one who did not, among those learnt from.
+        After `learn`: how often a customer who came again has the higher score than one who did not, among those learnt from;
+        missing where weights were not learnt.
     """
 
     def __init__(self, at: str = "at", amount: str | None = None, kind: str | None = None, window: int = 28, weights: Mapping[str, float] | None = None):
         self.at, self.amount, self.kind, self.window, self.weights = at, amount, kind, window, weights
 
     def _figures(self, activity: Any, as_of: Any) -> tuple["pd.DataFrame", dt.datetime]:
-        check_number(self.window, "window", 2, 366, integer=True)
         found, until = figures(activity, as_of, self.window, self.at, self.amount, self.kind)
         return found.assign(days_since=-found["days_since"]), until   # more is better, as of the others
 
@@ -131,7 +135,7 @@ class Engagement:
         given = WEIGHTS if self.weights is None else self.weights
         if not isinstance(given, Mapping) or set(given) - set(WEIGHTS):
             raise ParameterError(f"weights {given!r}: needs numbers of {', '.join(WEIGHTS)}")
-        found = {name: check_number(given.get(name, 0.0), f"weights {name}", 0.0) * (name != "breadth" or self.kind is not None) for name in WEIGHTS}
+        found = {name: check_number(given.get(name, 0.0), f"weights {name}", 0.0, 1e9) * (name != "breadth" or self.kind is not None) for name in WEIGHTS}
         if not (total := sum(found.values())):
             raise ParameterError(f"weights {dict(given)!r}: at least one must be above 0")
         return {name: weight / total for name, weight in found.items()}
@@ -147,7 +151,7 @@ class Engagement:
             Nobody had a row in the window, or a parameter is not allowed.
         """
         weights, (found, _) = self._given(), self._figures(activity, as_of)
-        self.weights_ = weights
+        self.weights_, self.auc_ = weights, float("nan")
         self.reference_ = {part: np.sort(found[name].to_numpy(float)) for part, name in FIGURES.items()}
         return self
 

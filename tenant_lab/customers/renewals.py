@@ -143,7 +143,7 @@ def _renewals(left: Any) -> _Renewals:
     known = (~np.isnan(many)).sum(axis=1)   # of each cohort
     ahead = np.arange(many.shape[-1]) >= known[:, None] if many.ndim == 2 else np.ones(1, bool)
     gone = -np.diff(np.where(ahead, np.nan, many))
-    if n.ndim not in (1, 2) or many.shape[-1] < 3 or (n.ndim == 1 and ahead.any()) or not np.isfinite(many[~ahead]).all() or (many < 0).any() or (gone < 0).any() or not (gone > 0).any():
+    if n.ndim not in (1, 2) or known.max(initial=0) < 3 or (n.ndim == 1 and ahead.any()) or not np.isfinite(many[~ahead]).all() or (many < 0).any() or (gone < 0).any() or not (gone > 0).any():
         raise ParameterError(f"left of shape {n.shape}: needs at least three finite numbers from 0 that fall: customers at the start and after each renewal")
     some = known > 0
     t, weight = np.r_[np.arange(1.0, many.shape[1]), known[some] - 1.0], np.r_[np.nansum(gone, axis=0), many[some, known[some] - 1]]

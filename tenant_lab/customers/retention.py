@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LONGEST', 'Retention', 'retention', 'subscriber_retention', 'newcombe_interval', 'Comparison', 'compare']
 
-# %% ../../nbs/22_customers/37_retention.ipynb #cb6aef66
+# %% ../../nbs/22_customers/37_retention.ipynb #648c2fbb
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.checks import check_choice, check_columns
 from ..core.errors import ParameterError, SchemaError
-from ..core.frames import arrow, lazy
+from ..core.frames import arrow, day_of, lazy
 from ..core.results import ACCENT, OKABE_ITO, NotedResult, figure, format_number
 from .cohorts import PERIODS, Cohorts, _period_expr, cohort_cells, period_number, period_start, wilson_interval
 from .labels import instant_like
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-# %% ../../nbs/22_customers/37_retention.ipynb #d438bfd0
+# %% ../../nbs/22_customers/37_retention.ipynb #c89a159c
 @dataclass(frozen=True, kw_only=True)
 class Retention(Cohorts):
     """Cohorts and the histories behind them; made by `retention` and `subscriber_retention`.
@@ -51,6 +51,15 @@ class Retention(Cohorts):
     contract: bool = False
     did: str = field(default="were there", repr=False)
     since: str = field(default="since the first one", repr=False)
+
+    def frame(self) -> "pd.DataFrame":
+        """One row a cohort and age, every period up to `as_of`.
+
+        Columns: `cohort`, `period` (labels), `start` (of the period), `age` (periods since the first one), `customers` (of the
+        cohort), `active` (there in the period), `retention` (active / customers), `low`, `high` (`wilson_interval`), `partial`
+        (`as_of` cuts the period).
+        """
+        return self.cells.copy()
 
     def seen(self) -> np.ndarray:
         """The histories as booleans, shape (n, periods)."""
@@ -77,13 +86,13 @@ class Retention(Cohorts):
         kept = np.isin(self.first(), numbers)
         return replace(self, cells=cells, histories=self.histories[kept], count=self.count[kept])
 
-# %% ../../nbs/22_customers/37_retention.ipynb #a0460441
+# %% ../../nbs/22_customers/37_retention.ipynb #9127c476
 LONGEST = 5_000
 
 
 def _engine(table: nw.LazyFrame) -> nw.LazyFrame:
     """The table as a relation of DuckDB: other engines have no strings of bits."""
-    return table if table.implementation.is_duckdb() else lazy(arrow(table))
+    return table if table.implementation.is_duckdb() else lazy(arrow(table), table.collect_schema().names())
 
 
 def _gathered(rows: nw.LazyFrame, bits: str, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -103,7 +112,7 @@ def _span(first: Any, until: dt.datetime, zone: str | None, period: str) -> tupl
     start = period_number(day, period)
     width = period_number((until - dt.timedelta(microseconds=1)).date(), period) - start + 1
     if width > LONGEST:
-        raise ParameterError(f"period {period!r}: makes {width} periods since the first row, of {day}; take a longer one, or leave out rows that are too early")
+        raise ParameterError(f"period {period!r}: makes {width} periods since the first row, of {day}; leave out rows that are too early, or take a longer one")
     return start, width
 
 
@@ -129,7 +138,7 @@ def _cells_of(histories: np.ndarray, count: np.ndarray, start: int, width: int, 
     table = pd.DataFrame({"active": active[cohort, age]}, index=pd.MultiIndex.from_arrays([start + cohort, start + age], names=["cohort", "period"]))
     return cohort_cells(table, period, until)
 
-# %% ../../nbs/22_customers/37_retention.ipynb #906312ac
+# %% ../../nbs/22_customers/37_retention.ipynb #ddd98aa1
 def retention(activity: Any, as_of: Any, period: str = "month", at: str = "at") -> Retention:
     """Cohorts by the period of a customer's first row, followed through the periods after.
 
@@ -152,12 +161,15 @@ def retention(activity: Any, as_of: Any, period: str = "month", at: str = "at") 
         `period` is not allowed or makes too many periods, or nothing is known before `as_of`.
     """
     check_choice(period, PERIODS, "period")
-    table = lazy(activity)
+    if not isinstance(at, str):
+        raise ParameterError(f"at {at!r}: needs the name of a column")
+    table = lazy(activity, (at, "customer_id", "kind"))
     schema = table.collect_schema()
-    until: Any = instant_like(as_of, {name: schema[name] for name in schema}, at, "activity")
+    until: Any = instant_like(as_of, schema, at, "activity")
     check_columns(schema.names(), ("customer_id", at), "activity")
     zone, when = getattr(schema[at], "time_zone", None), nw.col(at)
-    table = _engine(table.filter(nw.col("kind").fill_null("sale") != "refund") if "kind" in schema else table)
+    refunds = at != "kind" and schema.get("kind") in (nw.String, nw.Categorical, nw.Enum)
+    table = _engine(table.filter(nw.col("kind").cast(nw.String).fill_null("sale") != "refund") if refunds else table).select(at, "customer_id")
     known = when < (until.date() if schema[at] == nw.Date else until)
     facts = table.select(rows=nw.len(), nobody=nw.col("customer_id").is_null().sum(), never=when.is_null().sum(), known=known.sum(), first=when.min()).collect("pyarrow").rows(named=True)[0]
     for name, missing in (("customer_id", facts["nobody"]), (at, facts["never"])):
@@ -169,11 +181,11 @@ def retention(activity: Any, as_of: Any, period: str = "month", at: str = "at") 
         raise ParameterError(f"as_of: nothing is known before {until}; the first row is of {facts['first']}")
     wall = until.astimezone(ZoneInfo(zone)).replace(tzinfo=None) if zone else until
     start, width = _span(facts["first"], wall, zone, period)
-    rows = table.filter(known).select("customer_id", n=(_period_expr(when.cast(nw.Date), period) - start).cast(nw.Int32))
+    rows = table.filter(known).select("customer_id", n=(_period_expr(day_of(at, schema), period) - start).cast(nw.Int32))
     notes = (f"{format_number(int(facts['rows'] - facts['known']))} rows at or after {wall} left out",) if facts["known"] < facts["rows"] else ()
     return _made(rows, f"bitstring_agg(n, 0, {width - 1})", start, width, wall, period, notes)
 
-# %% ../../nbs/22_customers/37_retention.ipynb #4ca180cb
+# %% ../../nbs/22_customers/37_retention.ipynb #9221ae49
 def subscriber_retention(subscriptions: Any, as_of: Any, period: str = "month") -> Retention:
     """Cohorts by the period of a customer's first subscription, followed through the periods after.
 
@@ -195,15 +207,15 @@ def subscriber_retention(subscriptions: Any, as_of: Any, period: str = "month") 
     table, until, _ = _known_lines(subscriptions, as_of)
     zone = getattr(table.collect_schema()["started_at"], "time_zone", None)
     wall = until.astimezone(ZoneInfo(zone)).replace(tzinfo=None) if zone else until
-    table = _engine(table.select("customer_id", "started_at", "ended_at"))
+    table = _engine(table.select("started_at", "ended_at", "customer_id"))
     first = table.select(nw.col("started_at").min()).collect("pyarrow")["started_at"][0]
     start, width = _span(first, wall, zone, period)
-    last = (nw.col("ended_at") - nw.lit(dt.timedelta(microseconds=1))).cast(nw.Date)   # who ends at midnight is not there on that day
-    rows = table.select("customer_id", a=_period_expr(nw.col("started_at").cast(nw.Date), period) - start, b=(_period_expr(last, period) - start).fill_null(width - 1))
+    last = (nw.col("ended_at") - nw.lit(dt.timedelta(microseconds=1))).dt.date()   # who ends at midnight is not there on that day
+    rows = table.select("customer_id", a=_period_expr(nw.col("started_at").dt.date(), period) - start, b=(_period_expr(last, period) - start).fill_null(width - 1))
     stretch = f"(repeat('0', a::INT) || repeat('1', greatest(b - a, 0)::INT + 1) || repeat('0', {width - 1} - greatest(a, b)::INT))::BIT"
     return _made(rows, f"bit_or({stretch})", start, width, wall, period, (), contract=True)
 
-# %% ../../nbs/22_customers/37_retention.ipynb #5d7a01c7
+# %% ../../nbs/22_customers/37_retention.ipynb #c5a2b8b2
 def newcombe_interval(k1: Any, n1: Any, k2: Any, n2: Any) -> tuple[np.ndarray, np.ndarray]:
     """95 % interval of `k1 / n1 - k2 / n2` (arrays that broadcast), of independent customers; Newcombe (1998, Statistics in Medicine 17, 873-890), method 10."""
     (p, low_p, high_p), (q, low_q, high_q) = ((np.asarray(k, float) / n, *wilson_interval(k, n)) for k, n in ((k1, n1), (k2, n2)))
@@ -225,6 +237,10 @@ class Comparison(NotedResult):
         In how many of the periods after the first a customer was there.
     difference, low, high : float
         The second's mean less the first's, and its 95 % interval.
+    notes : tuple of str
+        Where the interval cannot be trusted.
+    did : str
+        Word for the title.
     """
 
     table: "pd.DataFrame" = field(repr=False)
@@ -235,6 +251,7 @@ class Comparison(NotedResult):
     low: float
     high: float
     notes: tuple[str, ...] = ()
+    did: str = field(default="were there", repr=False)
 
     def frame(self) -> "pd.DataFrame":
         """One row an age: `first`, `second` (shares), `difference` (second less first), `low`, `high` (`newcombe_interval`, each age by itself)."""
@@ -243,9 +260,9 @@ class Comparison(NotedResult):
     def plot(self) -> "go.Figure":
         """Both shares by age, with the bands of Wilson's intervals."""
         ages, more = len(self.table) - 1, "more" if self.difference > 0 else "fewer"
-        clear = self.low > 0 or self.high < 0
+        clear = (self.low > 0 or self.high < 0) and not self.notes
         said = f"in {format_number(abs(self.difference))} {more} of the first {ages} {self.period}s than {self.names[0]}" if clear else f"as often as {self.names[0]}, as far as can be told"
-        fig = figure(f"{self.names[1]} came back {said}", yaxis={"tickformat": ".0%", "rangemode": "tozero"}, xaxis_title=f"{self.period}s since the first one")
+        fig = figure(f"{self.names[1]} {self.did} {said}", yaxis={"tickformat": ".0%", "rangemode": "tozero"}, xaxis_title=f"{self.period}s since the first one")
         later = self.table[self.table["age"] > 0]
         for which, name, colour in (("first", self.names[0], OKABE_ITO[1]), ("second", self.names[1], ACCENT)):
             fig.add_scatter(x=later["age"], y=later[which].round(4), name=name, mode="lines+markers", line_color=colour, hovertemplate="%{y:.1%}",
@@ -277,8 +294,10 @@ def compare(first: Retention, second: Retention, names: tuple[str, str] = ("the 
     """
     import pandas as pd
 
-    if first.period != second.period:
-        raise ParameterError(f"period: {first.period} beside {second.period}; make both of one")
+    if not isinstance(first, Retention) or not isinstance(second, Retention) or len(names) != 2:
+        raise ParameterError("first and second: needs two of retention or subscriber_retention, and two names")
+    if first.period != second.period or first.contract != second.contract:
+        raise ParameterError(f"period: {first.period} of {'contracts' if first.contract else 'activity'} beside {second.period} of {'contracts' if second.contract else 'activity'}; make both of one")
     (a, until_a), (b, until_b) = (_ages(one) for one in (first, second))
     ages = min(until_a, until_b)
     if ages < 1:
@@ -291,8 +310,12 @@ def compare(first: Retention, second: Retention, names: tuple[str, str] = ("the 
         table[f"{name}_low"], table[f"{name}_high"] = wilson_interval(k, n)
     (m1, v1), (m2, v2) = (_mean_and_variance(seen[:, 1:ages + 1].sum(axis=1), one.count) for one, seen in ((first, a), (second, b)))
     reach = 1.959963984540054 * float(np.sqrt(v1 + v2))
-    notes = tuple(f"{name}: {n} customers are too few for the interval of the mean" for name, n in zip(names, (n1, n2), strict=True) if n < 30)
-    return Comparison(table, names, first.period, (m1, m2), m2 - m1, m2 - m1 - reach, m2 - m1 + reach, notes)
+    notes = []
+    for name, seen, count in zip(names, (a, b), (first.count, second.count), strict=True):
+        back = int(count[seen[:, 1:ages + 1].any(axis=1)].sum())
+        if min(back, count.sum() - int(count[seen[:, 1:ages + 1].all(axis=1)].sum())) < 10:
+            notes.append(f"{name}: of {count.sum()} customers {back} came back, too few (or too nearly all) for the interval of the mean")
+    return Comparison(table, names, first.period, (m1, m2), m2 - m1, m2 - m1 - reach, m2 - m1 + reach, tuple(notes), first.did)
 
 
 def _mean_and_variance(times: np.ndarray, count: np.ndarray) -> tuple[float, float]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.checks import check_columns, check_instant
 from ..core.errors import ParameterError, SchemaError
-from ..core.frames import lazy
+from ..core.frames import day_of, lazy
 from ..core.results import ACCENT, QUIET, NotedResult, figure, format_number
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def known_purchases(purchases: Any, as_of: Any) -> KnownPurchases:
     sale = amount >= 0
     if "kind" in schema:
         sale = sale & (nw.col("kind").fill_null("sale") != "refund")
-    rows = table.select("customer_id", at.cast(nw.Date).alias("day"), amount, sale.alias("sale"),
+    rows = table.select("customer_id", day_of("purchased_at", schema).alias("day"), amount, sale.alias("sale"),
                         (at < nw.lit(cut)).alias("known"))
     return KnownPurchases(rows, until)
 

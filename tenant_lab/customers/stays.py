@@ -73,7 +73,7 @@ def stays(subscriptions: Any, as_of: Any, unit: str = "day", gap: float = 1.0) -
 
 def _known_lines(subscriptions: Any, as_of: Any) -> tuple[nw.LazyFrame, dt.datetime, list[str]]:
     """What was known at `as_of`: later ends are missing; and the columns there are beyond those needed."""
-    table = lazy(subscriptions)
+    table = lazy(subscriptions, ("started_at", "ended_at", "customer_id", "plan", "monthly_price", "end_reason"))
     schema = table.collect_schema()
     check_columns(schema.names(), ("customer_id", "started_at", "ended_at"), "subscriptions")
     if schema["ended_at"] == nw.Unknown:   # nobody has left, and so the column has no type

@@ -63,7 +63,7 @@ class Stickiness(NotedResult):
         fig = figure(f"{format_number(float(often), '%')} came on every second day or more", xaxis={"title": {"text": "days of the last 28"}, "dtick": 2}, yaxis_title="customers", hovermode="closest")
         return fig.add_bar(x=self.l28["days"], y=self.l28["customers"], marker_color=np.where(self.l28["days"] >= MONTH / 2, ACCENT, QUIET).tolist(), hovertemplate="%{x} days: %{y:,} customers<extra></extra>")
 
-# %% ../../nbs/22_customers/54_stickiness.ipynb #a3d2d84e
+# %% ../../nbs/22_customers/54_stickiness.ipynb #83dc8fc4
 def stickiness(activity: Any, as_of: Any, at: str = "at") -> Stickiness:
     """Daily, weekly and monthly active customers, stickiness, and L28.
 
@@ -88,9 +88,10 @@ def stickiness(activity: Any, as_of: Any, at: str = "at") -> Stickiness:
     if days < MONTH:
         raise ParameterError(f"as_of {as_of}: {days} days are known, and {MONTH} are needed")
     counts, often = np.zeros((3, days), dtype=np.int64), np.zeros(MONTH + 1, dtype=np.int64)
-    for part in range(0, len(some.count), 65_536):
-        seen = np.unpackbits(some.histories[part:part + 65_536], axis=1, count=width)[:, :days].astype(np.int32)
-        until, weight = np.hstack([np.zeros((len(seen), 1), np.int32), np.cumsum(seen, axis=1)]), some.count[part:part + 65_536]
+    for part in range(0, len(some.count), 4096):
+        seen = np.unpackbits(some.histories[part:part + 4096], axis=1, count=width)[:, :days]
+        until, weight = np.zeros((len(seen), days + 1), np.int16), some.count[part:part + 4096]
+        np.cumsum(seen, axis=1, dtype=np.int16, out=until[:, 1:])
         for row, window in enumerate((1, WEEK, MONTH)):
             inside = until[:, window:] - until[:, :-window]
             counts[row, window - 1:] += weight @ (inside > 0)

@@ -71,7 +71,7 @@ def test_contracts_go_on_from_who_is_left():
     assert one["expected"].to_numpy() == pytest.approx(now * np.exp(betaln(a, b + 13 + np.arange(1, 11)) - betaln(a, b + 13)))
     both = told.frame().merge(whole.frame()[["cohort", "age", "retention"]], on=["cohort", "age"])
     assert ((both["predicted_low"] <= both["retention"]) & (both["retention"] <= both["predicted_high"])).mean() > 0.8
-    assert told.plot().layout.title.text.startswith("Of those won in Jan 2020, ") and "will be subscribed in Dec 2021" in told.plot().layout.title.text
+    assert told.plot().layout.title.text.startswith("Of those won in Jan 2020, ") and "will still be subscribed in Dec 2021" in told.plot().layout.title.text
 
 
 def test_order_and_seed():
