@@ -39,7 +39,7 @@ def arrow(frame: Any) -> Any:
         table = (known.collect("pyarrow") if isinstance(known, nw.LazyFrame) else known).to_arrow()
     except pa.ArrowException as error:
         raise ParameterError(f"a column mixes types: {error}") from error
-    except nw.exceptions.NarwhalsError as error:
+    except (nw.exceptions.NarwhalsError, duckdb.Error, TypeError, OverflowError, UnicodeError) as error:
         raise ParameterError(f"the frame cannot be read: {error}") from error
     return table.drop_columns([name for name in table.column_names if name.startswith("__index_level_")])   # pandas' numbers of rows are no column; an index with a name is one
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..core.checks import check_number
 from ..core.errors import NotFittedError, ParameterError, SchemaError
 from ..core.frames import arrow
-from .learners import MEMBERS, Columns, Member, fit_member, read_features
+from .learners import MEMBERS, Columns, Member, check_kinds, fit_member, read_features
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,14 +142,8 @@ class ChurnModel:
     def _read(self, features: Any) -> "pd.DataFrame":
         if not hasattr(self, "chosen_"):
             raise NotFittedError("this ChurnModel was not fitted; call fit(features, churned) first")
-        import pandas as pd
-
         frame = read_features(features, self.features_)
-        for name in self.features_:
-            if self._typical[name].dtype == object and frame[name].isna().all():
-                frame[name] = pd.Series("missing", frame.index, dtype=object)
-            if (frame[name].dtype == object) != (self._typical[name].dtype == object):
-                raise SchemaError(f"features.{name}: is {'text' if frame[name].dtype == object else 'a number'} now, and was not when the model learnt", table="features", column=name, rule="type")
+        check_kinds(frame, [name for name in self.features_ if self._typical[name].dtype == object])
         return frame
 
     def probability(self, features: Any) -> np.ndarray:
@@ -270,7 +264,7 @@ def model_state(model: ChurnModel) -> dict[str, Any]:
     """All that was learnt, for JSON; `restore_model` makes the model again."""
     if not hasattr(model, "chosen_"):
         raise NotFittedError("this ChurnModel was not fitted; call fit(features, churned) first")
-    return {"kind": "churn", "folds": model.folds, "random_state": model.random_state, "chosen": model.chosen_, "features": model.features_, "line": model._line.tolist(),
+    return {"kind": "churn", "folds": int(model.folds), "random_state": int(model.random_state), "chosen": model.chosen_, "features": model.features_, "line": model._line.tolist(),
             "validation": [{name: None if value != value else value for name, value in line.items()} for line in model.validation_.to_dict("records")], "members": {kind: asdict(member) for kind, member in model._members.items()},
             "typical": {name: [None if value != value else value for value in model._typical[name]] for name in model.features_}}
 
@@ -301,6 +295,6 @@ def restore_model(state: Mapping[str, Any]) -> ChurnModel:
             raise ValueError("its parts do not fit together")
         words = {name for name, values in state["typical"].items() if any(isinstance(value, str) for value in values)}
         model._typical = pd.DataFrame({name: pd.Series(values, dtype=object if name in words else float) for name, values in state["typical"].items()})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise SchemaError(f"the state of a churn model is damaged: {type(error).__name__} {error}") from error
     return model

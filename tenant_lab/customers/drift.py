@@ -56,9 +56,9 @@ class Drift(NotedResult):
         t = self.table
         labels = [f"{n}: {name}" for n, name in zip(t["segment"], t["name"], strict=True)]
         if what == "shares":
-            far = t.iloc[int(t["difference"].abs().argmax())]
-            sure = far["low"] > 0 or far["high"] < 0
-            title = f"“{far['name']}” {'grew' if far['difference'] > 0 else 'fell'} from {format_number(float(far['before']), '%')} to {format_number(float(far['after']), '%')} of the customers" if sure else "No share moved by more than chance may do"
+            sure = t[(t["low"] > 0) | (t["high"] < 0)]
+            far = sure.iloc[int(sure["difference"].abs().argmax())] if len(sure) else None
+            title = "No share moved by more than chance may do" if far is None else f"“{far['name']}” {'grew' if far['difference'] > 0 else 'fell'} from {format_number(float(far['before']), '%')} to {format_number(float(far['after']), '%')} of the customers"
             fig = figure(title, height=130 + 60 * len(t), hovermode="y unified", xaxis={"tickformat": ".0%", "title": {"text": "share of the customers"}}, yaxis={"autorange": "reversed", "showgrid": False, "ticks": ""}, legend={"traceorder": "normal"})
             fig.add_bar(y=labels, x=t["before"].round(4), name="before", orientation="h", marker_color=QUIET, hovertemplate="%{x:.1%}")
             half = (t["high"] - t["low"]) / 2

@@ -140,7 +140,7 @@ class GammaGamma:
         ends, size = [], max(1, 20_000_000 // draws)
         for first in range(0, len(rows.x), size):
             x, m = rows.x[first: first + size], rows.m[first: first + size]
-            played = [rng.gamma(p, size=x.shape) / (rng.gamma(p * x + q) / (v + x * m)) for p, q, v in drawn]
+            played = [rng.gamma(p, size=x.shape) / (np.maximum(rng.gamma(p * x + q), 1e-300) / (v + x * m)) for p, q, v in drawn]
             ends.append(np.quantile(played, (0.5 - level / 2, 0.5 + level / 2), axis=0))
         low, high = np.concatenate(ends, axis=1)
         return pd.DataFrame({"expected": expected, "expected_low": expected * np.exp(-reach), "expected_high": expected * np.exp(reach), "predicted_low": low, "predicted_high": high})

@@ -66,7 +66,7 @@ def _likely(state: Mapping[str, Any]) -> Any:
         model.customers_ = float(state["customers"])
     return model
 
-# %% ../../nbs/22_customers/56_kept.ipynb #0833b617
+# %% ../../nbs/22_customers/56_kept.ipynb #f6826368
 def model_state(model: Any) -> dict[str, Any]:
     """All that a fitted model of `customers` knows, for JSON; `restore_model` makes it again.
 
@@ -105,5 +105,5 @@ def restore_model(state: Mapping[str, Any]) -> Any:
         raise SchemaError(f"a model of kind {state.get('kind') if isinstance(state, Mapping) else state!r} is not known here; there are {', '.join(readers)}")
     try:
         return readers[state["kind"]](state)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise SchemaError(f"the state of a model is damaged: {type(error).__name__} {error}") from error

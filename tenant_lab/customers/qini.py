@@ -109,7 +109,7 @@ class Qini(NotedResult):
             return fig.add_scatter(x=t["share"], y=t["effect"], mode="lines", line={"color": ACCENT}, name="by uplift")
         t = self.table.round(6)
         held = int(t["predicted"].between(t["low"], t["high"]).sum())
-        fig = figure(f"The intervals of {held} of {len(t)} parts of the list hold the predicted effect", xaxis={"title": {"text": "predicted effect"}}, yaxis={"title": {"text": "observed effect"}}, hovermode="closest")
+        fig = figure(f"The intervals of {held} of {int(t['low'].notna().sum())} parts of the list hold the predicted effect", xaxis={"title": {"text": "predicted effect"}}, yaxis={"title": {"text": "observed effect"}}, hovermode="closest")
         ends = [t["predicted"].min(), t["predicted"].max()]
         fig.add_scatter(x=ends, y=ends, mode="lines", line={"color": QUIET, "dash": "dot"}, showlegend=False, hoverinfo="skip")
         bars = {"type": "data", "array": t["high"] - t["observed"], "color": QUIET}
@@ -198,11 +198,12 @@ class Targets(Result):
     def plot(self, currency: str = "") -> "go.Figure":
         """Profit of treating those called, those left out, and all."""
         t = self.table.round(2)
-        measured = bool(t["profit"].notna().all())
-        shown = t["profit"] if measured else t["predicted"]
-        title = f"Treating {format_number(float(self.called.mean()), '%')} of customers brings {format_number(float(shown[0]), currency)}, treating all {format_number(float(shown[2]), currency)}"
-        fig = figure(title if self.called.any() else "It pays to treat nobody", yaxis={"title": {"text": f"profit, {currency}" if currency else "profit"}}, hovermode="closest")
-        bars = {"type": "data", "array": t["high"] - t["profit"]} if measured else None
+        arms = bool(t["profit"].notna().any())   # there is an experiment; of fewer than two of an arm it says nothing
+        shown = t["profit"] if arms else t["predicted"]
+        brings = "brings" if arms else "would bring, by the prediction,"
+        title = f"Treating {format_number(float(self.called.mean()), '%')} of customers {brings} {format_number(float(shown[0]), currency)}, treating all {format_number(float(shown[2]), currency)}"
+        fig = figure(title if self.called.any() else "By the prediction it pays to treat nobody", yaxis={"title": {"text": f"profit, {currency}" if currency else "profit"}}, hovermode="closest")
+        bars = {"type": "data", "array": t["high"] - t["profit"]} if arms else None
         return fig.add_bar(x=t["who"], y=shown, error_y=bars, marker_color=[OKABE_ITO[2] if self.called.any() else QUIET, QUIET, ACCENT])
 
 # %% ../../nbs/22_customers/49_qini.ipynb #c8770c8a

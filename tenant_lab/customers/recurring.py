@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-# %% ../../nbs/22_customers/39_recurring.ipynb #23fb7984
+# %% ../../nbs/22_customers/39_recurring.ipynb #15cb4a6f
 MOVES = ("new", "reactivation", "expansion", "contraction", "churn")
 
 
@@ -64,8 +64,8 @@ class RecurringRevenue(NotedResult):
         -------
         pandas.DataFrame
             One row a whole period with customers `over` periods before: `period`, `customers` (then), `kept` (share that
-            still pays), `gross`, `net` (shares of revenue), and `_low`, `_high` of each (95 %; gross and net from 30
-            customers on).
+            still pays), `gross`, `net` (shares of revenue), and `_low`, `_high` of each (95 %; of gross and net missing
+            unless at least ten customers pay what they did and ten do not).
 
         Raises
         ------
@@ -87,7 +87,9 @@ class RecurringRevenue(NotedResult):
             found[name] = sums[name] / sums["mrr_before"]
             strayed = (both[name] - both["period"].map(found[name]) * both["mrr_before"]) ** 2
             reach = 1.959963984540054 * np.sqrt(strayed.groupby(both["period"]).sum()) / sums["mrr_before"]
-            found[f"{name}_low"], found[f"{name}_high"] = ((found[name] + sign * reach).where(sums["customers"] >= 30) for sign in (-1, 1))
+            moved = (both[name] != both["mrr_before"]).groupby(both["period"]).sum()
+            enough = (moved >= 10) & (sums["customers"] - moved >= 10)   # of fewer the spread is not known
+            found[f"{name}_low"], found[f"{name}_high"] = ((found[name] + sign * reach).clip(0, 1 if name == "gross" else None).where(enough) for sign in (-1, 1))
         return found.reset_index(drop=True)
 
     def plot(self, currency: str = "") -> "go.Figure":
@@ -95,7 +97,7 @@ class RecurringRevenue(NotedResult):
         year = {"week": 52, "month": 12, "quarter": 4, "year": 1}[self.period]
         kept = self.retention(year)
         last = self.table.iloc[-1]
-        title = f"{format_number(float(last.after), currency)} a month" + (f"; of a year ago's revenue, {format_number(float(kept['net'].iloc[-1]), '%')} is still there" if len(kept) else "")
+        title = f"{format_number(float(last.after), currency)} a month" + (f"; of a year ago's revenue, {format_number(float(kept['net'].iloc[-1]), '%')} is still there" if len(kept) and kept["period"].iloc[-1] == self.table.loc[~self.table["partial"], "period"].iloc[-1] else "")
         fig = figure(title, barmode="relative", yaxis_title=f"change{', ' + currency if currency else ''}")
         colours = (ACCENT, OKABE_ITO[5], OKABE_ITO[2], OKABE_ITO[1], OKABE_ITO[4])
         for name, colour in ((name, colour) for name, colour in zip(MOVES, colours, strict=True) if self.table[name].any()):
@@ -104,7 +106,19 @@ class RecurringRevenue(NotedResult):
         fig.update_layout(legend={"y": -0.3, "yanchor": "top", "x": 0, "xanchor": "left"})   # six names and a title do not go into one line
         return fig.add_scatter(x=self.table["period"], y=change.round(2), name="together", mode="markers", marker={"color": QUIET, "symbol": "line-ew-open", "size": 16, "line": {"width": 3}}, hovertemplate="%{y:,.4~g}")
 
-# %% ../../nbs/22_customers/39_recurring.ipynb #3b50ca5d
+# %% ../../nbs/22_customers/39_recurring.ipynb #590efce6
+def _bridged(lines: "pd.DataFrame") -> "pd.Series[Any]":
+    """The ends of lines: where another line of the customer starts within a day, its start; the last minute of a day is its end."""
+    import pandas as pd
+
+    ended, day = lines[["customer_id", "ended_at"]].dropna().reset_index().sort_values("ended_at", kind="stable"), pd.Timedelta(days=1)
+    starts = lines[["customer_id", "started_at"]].assign(next=lines["started_at"]).sort_values("started_at", kind="stable")
+    found = pd.merge_asof(ended, starts, left_on="ended_at", right_on="started_at", by="customer_id", direction="forward", tolerance=day).set_index("index")
+    ends = found["next"].fillna(found["ended_at"])
+    midnight = (ends + pd.Timedelta(minutes=1)).dt.floor("D")
+    return ends.where(midnight <= ends, midnight).reindex(lines.index)
+
+
 def _paid(subscriptions: Any, as_of: Any, period: str) -> tuple["pd.DataFrame", int, int, bool]:
     """`customer_id`, `period`, `mrr`; numbers of the first and last period; whether the last one is over."""
     import pandas as pd
@@ -121,10 +135,7 @@ def _paid(subscriptions: Any, as_of: Any, period: str) -> tuple["pd.DataFrame", 
     for name in ("started_at", "ended_at"):
         lines[name] = lines[name].dt.tz_convert(zone).dt.tz_localize(None) if zone else lines[name]
     wall = until.astimezone(ZoneInfo(zone)).replace(tzinfo=None) if zone else until
-    lines = lines.sort_values(["customer_id", "started_at"], kind="stable")
-    following = lines.groupby("customer_id")["started_at"].shift(-1)
-    pause = following - lines["ended_at"]
-    lines["ended_at"] = following.where((pause > pd.Timedelta(0)) & (pause <= pd.Timedelta(days=1)), lines["ended_at"])
+    lines["ended_at"] = _bridged(lines)
     first = period_number(lines["started_at"].min().date(), period)
     last = period_number((wall - dt.timedelta(microseconds=1)).date(), period)
     ends = np.array([min(period_start(n + 1, period), dt.date.max) for n in range(first, last + 1)], dtype="datetime64[us]")
@@ -138,7 +149,7 @@ def _paid(subscriptions: Any, as_of: Any, period: str) -> tuple["pd.DataFrame", 
     found = found.groupby(["customer_id", "period"])[["mrr"]].sum().reset_index()
     return found[found["mrr"] > 0].reset_index(drop=True), first, last, bool(over)
 
-# %% ../../nbs/22_customers/39_recurring.ipynb #d869f021
+# %% ../../nbs/22_customers/39_recurring.ipynb #95a2bfb2
 def recurring_revenue(subscriptions: Any, as_of: Any, period: str = "month") -> RecurringRevenue:
     """Monthly recurring revenue at the end of each period, and how it moved.
 
@@ -179,6 +190,6 @@ def recurring_revenue(subscriptions: Any, as_of: Any, period: str = "month") -> 
     counts = {"customers": paid["period"], "new_customers": paid.loc[came, "period"], "lost_customers": gone["period"]}
     table = pd.DataFrame({
         "number": numbers, "period": [period_label(n, period) for n in numbers], "start": pd.to_datetime([period_start(n, period) for n in numbers]),
-        "before": total.shift(fill_value=0.0).to_numpy(), **{name: sums[name].to_numpy() for name in MOVES}, "after": total.to_numpy(),
+        "before": total.shift(fill_value=0.0).to_numpy(), **{name: sums[name].round(9).to_numpy() + 0.0 for name in MOVES}, "after": total.to_numpy(),
         **{name: some.value_counts().reindex(numbers, fill_value=0).to_numpy() for name, some in counts.items()}, "partial": [n == last and not over for n in numbers]})
     return RecurringRevenue(table, paid, period)

@@ -253,6 +253,8 @@ class Segmentation:
         who, data, notes = _read(frame, names)
         learnt = {str(name): learn_measure(str(name), data[name].to_numpy(float)) for name in data}
         measures = [one for one in learnt.values() if one]
+        if tied := [one.name for one in measures if data[one.name].value_counts(normalize=True).iloc[0] > 0.2]:
+            notes += (f"one value is that of more than a fifth of the customers in {', '.join(tied)}: segments may be cut along it",)
         if same := [name for name, one in learnt.items() if not one]:
             notes += (f"left out, as without values, or the same for all but the highest and the lowest 1 %: {', '.join(same)}",)
         if gaps := [f"{one.name} ({format_number(float(data[one.name].isna().mean()), '%')})" for one in measures if data[one.name].isna().any()]:
@@ -372,7 +374,7 @@ def _restored(cls: type[Segmentation], state: Mapping[str, Any]) -> Any:
             raise ValueError("its table is not whole")
         figures = [name for name in COMPARED if name not in ("segment", "feature", "customers")]
         model._table, model.choices_ = model._table.astype(dict.fromkeys(figures, float)), model.choices_.astype({"cloud": float})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise SchemaError(f"the state of a segmentation is damaged: {type(error).__name__} {error}") from error
     return model
 

@@ -18,7 +18,7 @@ from ..core.checks import check_choice, check_columns, check_number
 from ..core.errors import NotFittedError, ParameterError, SchemaError
 from ..core.frames import arrow, lazy
 from ..core.results import ACCENT, QUIET, NotedResult, figure, format_number
-from .learners import MEMBERS, TREES, Columns, Member, learn_columns, read_features
+from .learners import MEMBERS, TREES, Columns, Member, check_kinds, learn_columns, read_features
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -389,11 +389,7 @@ class Uplift:
 
         table = arrow(features)
         frame = read_features(table, self.features_)
-        for name in self.features_:
-            if name in self._words and frame[name].isna().all():
-                frame[name] = pd.Series("missing", frame.index, dtype=object)
-            if (frame[name].dtype == object) != (name in self._words):
-                raise SchemaError(f"features.{name}: is {'text' if frame[name].dtype == object else 'a number'} now, and was not when the model learnt", table="features", column=name, rule="type")
+        check_kinds(frame, self._words)
         found = pd.DataFrame({"uplift": self.ate_ + self.shrunk_ * (_tell(self._parts, frame) - self._centre)})
         if "customer_id" in table.column_names:
             found.insert(0, "customer_id", table["customer_id"].to_pandas())
@@ -421,7 +417,7 @@ def uplift_state(model: Uplift) -> dict[str, Any]:
     """All that `predict` needs, for JSON; `restore_uplift` makes the model again."""
     if not hasattr(model, "ate_"):
         raise NotFittedError("this Uplift was not fitted; call fit(features, treated, outcome) first")
-    return {"kind": "uplift", **{name: getattr(model, name) for name in _KEPT}, "notes": list(model.notes_), "parts": [[weight, asdict(member)] for weight, member in model._parts]}
+    return {"kind": "uplift", **{name: int(model.seed) if name == "seed" else getattr(model, name) for name in _KEPT}, "notes": list(model.notes_), "parts": [[weight, asdict(member)] for weight, member in model._parts]}
 
 
 def restore_uplift(state: Mapping[str, Any]) -> Uplift:
@@ -445,6 +441,6 @@ def restore_uplift(state: Mapping[str, Any]) -> Uplift:
         if not np.isfinite(np.asarray(numbers, float)).all() or {*first[1].columns.names, *second[1].columns.names} - set(model.features_):
             raise ValueError("its parts do not fit together")
         model._parts, model.notes_ = (first, second), tuple(state["notes"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise SchemaError(f"the state of an uplift model is damaged: {type(error).__name__} {error}") from error
     return model

@@ -5,28 +5,31 @@
 # %% auto #0
 __all__ = ['WINDOWS', 'value_features', 'spent', 'ValueModel', 'ValueReport', 'value_report', 'value_state', 'restore_value']
 
-# %% ../../nbs/22_customers/45_value.ipynb #e6da1955
+# %% ../../nbs/22_customers/45_value.ipynb #f6f9dbdb
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+import narwhals as nw
 import numpy as np
 
 from ..core.checks import check_instant, check_number
 from ..core.errors import ConvergenceError, NotFittedError, ParameterError, SchemaError
+from ..core.frames import arrow
 from ..core.results import ACCENT, QUIET, NotedResult, figure, format_number
 from .behaviour import behaviours
 from .gammagamma import GammaGamma
-from .learners import Columns, Member, fit_trees, learn_columns, read_features
+from .learners import Columns, Member, check_kinds, fit_trees, learn_columns, read_features
 from .ltv import HoldoutReport, customer_lifetime_value, holdout_report
+from .rfm import known_purchases
 from .summary import summary
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-# %% ../../nbs/22_customers/45_value.ipynb #b7b86814
+# %% ../../nbs/22_customers/45_value.ipynb #9b4c7e66
 WINDOWS = (30, 90, 365)
 
 
@@ -58,11 +61,16 @@ def value_features(tables: Mapping[str, Any], as_of: Any, windows: tuple[int, ..
 
 
 def spent(purchases: Any, after: Any, until: Any) -> "pd.Series[float]":
-    """What each customer paid from the end of `after` to `until`, net, by `customer_id`; who paid nothing is not there."""
-    seen = summary(purchases, until, calibration_end=after).customers.set_index("customer_id")
-    return (seen["frequency_holdout"] * seen["monetary_value_holdout"]).rename("spent")
+    """What each customer paid from the end of the day `after` to `until`, less what was paid back, by `customer_id`; who did neither is not there."""
+    known = known_purchases(purchases, until)
+    rows = known.rows.filter(nw.col("known") & (nw.col("day") > nw.lit(_day(after, "after"))))
+    return rows.group_by("customer_id").agg(spent=nw.col("amount").sum()).collect("pyarrow").to_native().to_pandas().set_index("customer_id")["spent"].round(6)
 
-# %% ../../nbs/22_customers/45_value.ipynb #2c724c2e
+
+def _day(value: Any, what: str) -> dt.date:
+    return (check_instant(value, what=what) - dt.timedelta(microseconds=1)).date()
+
+# %% ../../nbs/22_customers/45_value.ipynb #b7f46ad4
 class ValueModel:
     """Two-part trees for what is spent, with a conformal interval.
 
@@ -102,7 +110,7 @@ class ValueModel:
             Fewer than 50 customers or 20 who spent, no feature tells customers apart, or a parameter is not allowed.
         """
         check_number(self.level, "level", 0.5, 0.99), check_number(self.folds, "folds", 2, 20, integer=True), check_number(self.random_state, "random_state", 0, integer=True)
-        x, y = read_features(features), np.asarray(spend, float)
+        x, y = read_features(features), _numbers(spend)
         if y.shape != (len(x),) or not np.isfinite(y).all():
             raise SchemaError(f"spend of shape {y.shape}: needs a finite number for each of {len(x)} customers", column="spend")
         y = np.maximum(y, 0.0)
@@ -110,12 +118,18 @@ class ValueModel:
             raise ParameterError(f"spend: {len(y)} customers of whom {int((y > 0).sum())} spent are too few to learn from; needs 50 and 20, so take a longer time or more customers")
         if not learn_columns(x).names:
             raise ParameterError("features: all columns are the same for all customers; there is nothing to learn")
+        if len(customers := arrow(features)) and "customer_id" in customers.column_names:   # the order of the rows must not matter
+            order = np.argsort(customers["customer_id"].to_pandas().astype(str).to_numpy(), kind="stable")
+            x, y = x.iloc[order].reset_index(drop=True), y[order]
         fold, scale = np.random.default_rng(self.random_state).permutation(len(y)) % self.folds, float(np.median(y[y > 0]))
-        out = np.zeros((3, len(y)))
+        out, sure = np.zeros((3, len(y))), 0.5 + self.level / 2
         for part in range(self.folds):
             some = fold != part
-            out[:, ~some] = _told(_fit_parts(x[some], y[some], scale, self.level, self.random_state), x[~some])
-        self._parts, self._scale, self.features_ = _fit_parts(x, y, scale, self.level, self.random_state), scale, list(map(str, x))
+            out[:, ~some] = _told(_fit_parts(x[some], y[some], scale, self.level, self.random_state, sure), x[~some])[:3]
+        if (out[1] > 0).sum() < 20:   # too few are sure to spend for an interval of their own kind
+            sure, out[1] = 2.0, 0.0
+        self._parts, self._scale, self.features_ = _fit_parts(x, y, scale, self.level, self.random_state, sure), scale, list(map(str, x))
+        self._words = [str(name) for name in x if x[name].dtype == object]
         self.factor_ = float(y.sum() / out[0].sum())
         beyond = np.maximum(out[1] - (z := np.log1p(y / scale)), z - out[2])
         self._moved = [float(np.quantile(some, min(1.0, self.level * (1 + 1 / len(some))), method="higher")) if len(some := beyond[kind]) >= 20 else 0.0 for kind in (out[1] <= 0, out[1] > 0)]
@@ -136,28 +150,36 @@ class ValueModel:
         if not hasattr(self, "_parts"):
             raise NotFittedError("this ValueModel was not fitted; call fit(features, spend) first")
         x = read_features(features, self.features_)
-        value, low, high = _told(self._parts, x)
-        chance, moved = 1 / (1 + np.exp(-self._parts["chance"].logit(x))), np.where(low <= 0, *self._moved)
+        check_kinds(x, self._words)
+        value, low, high, chance = _told(self._parts, x)
+        moved = np.where(low <= 0, *self._moved)
         ends = [self._scale * np.expm1(np.maximum(end, 0.0)) for end in (np.where(low <= 0, 0.0, low - moved), high + moved)]
         return pd.DataFrame({"chance": chance, "value": self.factor_ * value, "predicted_low": ends[0], "predicted_high": np.maximum(*ends)})
 
 
-def _fit_parts(x: "pd.DataFrame", y: np.ndarray, scale: float, level: float, seed: int) -> dict[str, Member]:
+def _numbers(spend: Any) -> np.ndarray:
+    try:
+        return np.asarray(spend, float)
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"spend: {error}; needs numbers", column="spend") from error
+
+
+def _fit_parts(x: "pd.DataFrame", y: np.ndarray, scale: float, level: float, seed: int, sure: float) -> dict[str, Member]:
     """The chance, the amount (by `scale`), and three quantiles (of the logarithm of what is spent)."""
     known, some, z = learn_columns(x), y > 0, np.log1p(y / scale)
     leaf = {"min_data_in_leaf": int(min(40, max(5, some.sum() // 20)))}
     quantiles = {"low": 0.5 - level / 2, "high": level, "highest": 0.5 + level / 2}
     ends = {name: fit_trees(known, x, z, seed, objective="quantile", alpha=alpha, **leaf) for name, alpha in quantiles.items()}
     return {"chance": fit_trees(known, x, some.astype(float), seed, **leaf), "amount": fit_trees(known, x[some], y[some] / scale, seed, objective="gamma", **leaf), **ends,
-            "unit": Member(Columns({}, {}), [scale, 0.5 + level / 2])}
+            "unit": Member(Columns({}, {}), [scale, sure])}
 
 
 def _told(parts: Mapping[str, Member], x: "pd.DataFrame") -> np.ndarray:
-    """Mean spending, and the ends of the interval of its logarithm before they are moved, shape (3, n)."""
+    """Mean spending, the ends of the interval of its logarithm before they are moved, and the chance to spend, shape (4, n)."""
     raw, (scale, sure) = {name: one.logit(x) for name, one in parts.items() if name != "unit"}, parts["unit"].coefficients
     chance = 1 / (1 + np.exp(-raw["chance"]))
     spends = (chance >= sure) & (raw["low"] > 0)
-    return np.stack([scale * np.exp(np.minimum(raw["amount"], 50.0)) * chance, np.where(spends, raw["low"], 0.0), np.where(spends, raw["highest"], raw["high"])])
+    return np.stack([scale * np.exp(np.minimum(raw["amount"], 50.0)) * chance, np.where(spends, raw["low"], 0.0), np.where(spends, raw["highest"], raw["high"]), chance])
 
 # %% ../../nbs/22_customers/45_value.ipynb #a1b74d5d
 @dataclass(frozen=True)
@@ -200,7 +222,7 @@ class ValueReport(NotedResult):
             fig.add_scatter(x=at / len(order), y=(came[at] / came[-1]).round(4), name=name, mode="lines", hovertemplate="%{y:.1%}", line={"color": QUIET, "dash": "dot"} if name == "as before" else {"color": ACCENT} if name == "trees" else {})
         return fig
 
-# %% ../../nbs/22_customers/45_value.ipynb #e562539c
+# %% ../../nbs/22_customers/45_value.ipynb #58441ea2
 def value_report(tables: Mapping[str, Any], as_of: Any, calibration_end: Any, random_state: int = 0, tried: HoldoutReport | None = None) -> ValueReport:
     """Foretell from what was known at `calibration_end` what customers spend until `as_of`, and see what came.
 
@@ -226,8 +248,8 @@ def value_report(tables: Mapping[str, Any], as_of: Any, calibration_end: Any, ra
     """
     import pandas as pd
 
-    purchases, split = tables.get("purchases"), check_instant(calibration_end, what="calibration_end").date() - dt.timedelta(days=1)
-    days = (check_instant(as_of).date() - dt.timedelta(days=1) - split).days
+    purchases, split = tables.get("purchases"), _day(calibration_end, "calibration_end")
+    days = (_day(as_of, "as_of") - split).days
     now = value_features(tables, split)
     came = spent(purchases, split, as_of).reindex(now["customer_id"]).fillna(0.0).to_numpy()
     if not came.sum() > 0:
@@ -237,7 +259,7 @@ def value_report(tables: Mapping[str, Any], as_of: Any, calibration_end: Any, ra
         then = value_features(tables, split - dt.timedelta(days=days))
         learnt = ValueModel(random_state=random_state).fit(then, spent(purchases, split - dt.timedelta(days=days), split).reindex(then["customer_id"]).fillna(0.0))
         ahead = learnt.predict(now)
-        told["trees"], held["trees"] = ahead["value"].to_numpy(), _inside(came, ahead)
+        told["trees"], held["trees"] = ahead["value"].to_numpy(), _inside(np.maximum(came, 0.0), ahead)
     except (ParameterError, SchemaError) as error:
         notes.append(f"trees are left out: {error}")
     try:
@@ -247,7 +269,7 @@ def value_report(tables: Mapping[str, Any], as_of: Any, calibration_end: Any, ra
         best = tried.models[str(tried.table.set_index("model").loc[list(tried.models), "rmse"].idxmin())]
         ahead = customer_lifetime_value(best, GammaGamma().fit(seen), seen, days / 7, draws=400, random_state=random_state)
         name = f"{type(best).__name__} with gamma-gamma"
-        told[name], held[name] = ahead["value"].to_numpy(), _inside(came, ahead)
+        told[name], held[name] = ahead["value"].to_numpy(), _inside(np.maximum(came, 0.0), ahead)
     except (ParameterError, SchemaError, ConvergenceError) as error:
         notes.append(f"buy-till-you-die models are left out: {error}")
     told["as before"] = (now["frequency"] * now["monetary_value"] / now["T"].clip(lower=1) * days).clip(lower=0).to_numpy()
@@ -267,7 +289,7 @@ def _inside(came: np.ndarray, ahead: "pd.DataFrame") -> float:
     """The share that the interval held; a cent is rounding."""
     return float(((ahead["predicted_low"].to_numpy() <= came + 0.01) & (came <= ahead["predicted_high"].to_numpy() + 0.01)).mean())
 
-# %% ../../nbs/22_customers/45_value.ipynb #f31ddb8f
+# %% ../../nbs/22_customers/45_value.ipynb #f35cbed3
 def value_state(model: ValueModel) -> dict[str, Any]:
     """All that was learnt, for JSON; `restore_value` makes the model again.
 
@@ -278,8 +300,8 @@ def value_state(model: ValueModel) -> dict[str, Any]:
     """
     if not hasattr(model, "_parts"):
         raise NotFittedError("this ValueModel was not fitted; call fit(features, spend) first")
-    return {"kind": "value", "level": model.level, "folds": model.folds, "random_state": model.random_state, "features": model.features_, "factor": model.factor_, "scale": model._scale,
-            "moved": model._moved, "parts": {name: asdict(one) for name, one in model._parts.items() if name != "unit"}}
+    return {"kind": "value", "level": float(model.level), "folds": int(model.folds), "random_state": int(model.random_state), "features": model.features_, "words": model._words, "factor": model.factor_,
+            "scale": model._scale, "sure": model._parts["unit"].coefficients[1], "moved": model._moved, "parts": {name: asdict(one) for name, one in model._parts.items() if name != "unit"}}
 
 
 def restore_value(state: Mapping[str, Any]) -> ValueModel:
@@ -294,15 +316,16 @@ def restore_value(state: Mapping[str, Any]) -> ValueModel:
         raise SchemaError(f"a model of kind {state.get('kind')!r} is no model of value")
     try:
         model = ValueModel(state["level"], state["folds"], state["random_state"])
-        model.features_, model.factor_, model._scale, model._moved = list(state["features"]), float(state["factor"]), float(state["scale"]), [float(x) for x in state["moved"]]
+        check_number(model.level, "level", 0.5, 0.99), check_number(model.folds, "folds", 2, 20, integer=True), check_number(model.random_state, "random_state", 0, integer=True)
+        model.features_, model._words, model.factor_, model._scale, model._moved = list(state["features"]), list(state["words"]), float(state["factor"]), float(state["scale"]), [float(x) for x in state["moved"]]
         parts = {name: Member(Columns(**one["columns"]), one["coefficients"], one["trees"]) for name, one in state["parts"].items()}
-        if set(parts) != {"chance", "amount", "low", "high", "highest"} or len(model._moved) != 2 or not np.isfinite([model.factor_, model._scale, *model._moved]).all():
+        if set(parts) != {"chance", "amount", "low", "high", "highest"} or len(model._moved) != 2 or not np.isfinite([model.factor_, model._scale, *model._moved]).all() or min(model.factor_, model._scale) <= 0 or not all(isinstance(name, str) for name in model.features_):
             raise ValueError("its parts do not fit together")
         for one in parts.values():
             one.check()
             if not one.trees or set(one.columns.names) - set(model.features_):
                 raise ValueError("its parts do not fit together")
-        model._parts = {**parts, "unit": Member(Columns({}, {}), [model._scale, 0.5 + model.level / 2])}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        model._parts = {**parts, "unit": Member(Columns({}, {}), [model._scale, float(state["sure"])])}
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise SchemaError(f"the state of a model of value is damaged: {type(error).__name__} {error}") from error
     return model

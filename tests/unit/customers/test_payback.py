@@ -15,9 +15,10 @@ BOUGHT = pd.DataFrame({"customer_id": [*"aabcd"], "purchased_at": [START + MONTH
 
 
 def test_the_mean_of_those_who_have_reached_an_age():
-    mean, error = mean_cumulative(np.array([[1.0, 4.0], [2.0, 2.0], [3.0, 99.0]]), np.array([2, 2, 1]))
-    assert mean == pytest.approx([2, 5])
-    assert error == pytest.approx([np.sqrt(2) / 3, np.sqrt((-1 / 3 + 1 / 2) ** 2 + (0 - 1 / 2) ** 2 + (1 / 3) ** 2)])
+    three, reached = np.array([[1.0, 4.0], [2.0, 2.0], [3.0, 99.0]]), np.array([2, 2, 1])
+    mean, error = mean_cumulative(np.repeat(three, 10, axis=0), np.repeat(reached, 10))
+    assert mean == pytest.approx([2, 5]) and np.isnan(mean_cumulative(three, reached)[1]).all()
+    assert np.sqrt(10) * error == pytest.approx([np.sqrt(2) / 3, np.sqrt((-1 / 3 + 1 / 2) ** 2 + (0 - 1 / 2) ** 2 + (1 / 3) ** 2)])
     assert np.isnan(mean_cumulative(np.ones((2, 3)), np.array([1, 2]))[0][2])
 
 
@@ -39,6 +40,15 @@ def test_subscriptions_by_hand():
     assert result.frame()["payback"].iloc[0] == pytest.approx(1 + 3 / 5.5)
     weeks = payback(PEOPLE.head(2), lines, START + 3 * MONTH, period="week", horizon=4)
     assert weeks.frame()["margin"].iloc[0] == pytest.approx(10 * 4 * 7 / (365.25 / 12) / 2)
+
+
+def test_what_does_not_count_is_said():
+    early = pd.concat([BOUGHT, BOUGHT.iloc[[0]].assign(purchased_at=START - MONTH), BOUGHT.iloc[[0]].assign(customer_id="z")])
+    notes = payback(PEOPLE, early, START + 4 * MONTH).notes
+    assert "1 lines of revenue of customers without a cost do not count" in notes and "1 lines of revenue from before the first contact do not count" in notes
+    ended = pd.DataFrame({"customer_id": ["a"], "started_at": [START], "ended_at": [START - MONTH], "monthly_price": [1.0]})
+    with pytest.raises(SchemaError, match="subscriptions.ended_at: 1 rows end before they start"):
+        payback(PEOPLE, ended, START + 4 * MONTH)
 
 
 def test_any_frame_and_any_zone():
@@ -79,6 +89,10 @@ def test_pictures_say_when():
     (lambda f: f.assign(customer_id="a"), lambda f: f, {}, SchemaError, "customers.customer_id: 3 rows are missing, negative, infinite or there twice"),
     (lambda f: f.assign(acquisition_cost=-1.0), lambda f: f, {}, SchemaError, "customers.acquisition_cost: 4 rows"),
     (lambda f: f.assign(acquisition_cost=np.nan), lambda f: f, {}, ParameterError, "no customer with a cost"),
+    (lambda f: f.assign(acquisition_cost="12 EUR"), lambda f: f, {}, SchemaError, "customers.acquisition_cost is .*string; it must be a number"),
+    (lambda f: f.assign(customer_id=[1, 2, 3, 4]), lambda f: f, {}, SchemaError, "make both text"),
+    (lambda f: f, lambda f: f.assign(purchased_at=f["purchased_at"].where(f["amount"] > 5)), {}, SchemaError, "purchases.purchased_at: 1 rows have no value"),
+    (lambda f: f, lambda f: f, {"by": ["channel"]}, ParameterError, "needs the name of a column"),
     (lambda f: f, lambda f: f.drop(columns="amount"), {}, SchemaError, "purchases lacks amount"),
     (lambda f: f, lambda f: f.assign(amount="x"), {}, SchemaError, "purchases.amount is .*string; it must be a number"),
     (lambda f: f, lambda f: f.assign(amount=np.inf), {}, SchemaError, "purchases.amount: 5 rows are missing or infinite"),

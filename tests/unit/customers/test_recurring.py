@@ -36,6 +36,14 @@ def test_retention_by_hand():
     assert cut.retention().set_index("period").index.tolist() == ["Feb 2024", "Mar 2024"]   # April is not over
 
 
+def test_bills_to_the_last_second():
+    """A line that begins in between does not hide the next bill, and the day at whose end all bills end has not lost everybody."""
+    rows = pd.DataFrame([("z", "2024-01-01", "2024-01-31 23:59:59", 10.0), ("z", "2024-01-15", None, 5.0), ("z", "2024-02-01", "2024-02-29 23:59:59", 10.0)], columns=LINES.columns).astype({"started_at": "datetime64[us]", "ended_at": "datetime64[us]"})
+    table = recurring_revenue(rows, "2024-02-29").frame()
+    assert table["after"].tolist() == [15, 15] and table[["expansion", "churn"]].to_numpy().tolist() == [[0, 0], [0, 0]]
+    assert recurring_revenue(rows, "2024-03-31").frame()["contraction"].tolist() == [0, 0, -10]
+
+
 def test_two_lines_at_once_add_up_and_free_ones_are_nothing():
     both = pd.concat([LINES, LINES.iloc[[0]].assign(monthly_price=3.0), LINES.iloc[[2]].assign(customer_id="dot", monthly_price=0.0)])
     table = recurring_revenue(both, "2024-04-30").frame()
@@ -54,11 +62,14 @@ def test_moves_add_up_on_any_data(period):
     assert (table["before"] + table[list(MOVES)].sum(axis=1)).to_numpy() == pytest.approx(table["after"].to_numpy())
     assert (table["before"].shift(-1).dropna().to_numpy() == table["after"][:-1].to_numpy()).all()
     assert (table["customers"].diff().fillna(table["customers"]) + table["lost_customers"] >= table["new_customers"]).all()
-    follow = rows.sort_values(["customer_id", "started_at"], kind="stable")
-    pause = follow.groupby("customer_id")["started_at"].shift(-1) - follow["ended_at"]
-    until = follow["ended_at"] + pause.where((pause > pd.Timedelta(0)) & (pause <= pd.Timedelta(days=1)), pd.Timedelta(0))
+    starts = {who: np.sort(some["started_at"].to_numpy()) for who, some in rows.groupby("customer_id")}
+
+    def bridged(who, ended):   # to the customer's next start, where that comes within a day
+        following = starts[who][starts[who] >= np.datetime64(ended)] if ended == ended else []
+        return following[0] if len(following) and following[0] - np.datetime64(ended) <= np.timedelta64(1, "D") else ended
+    until = pd.Series([bridged(who, ended) for who, ended in zip(rows["customer_id"], rows["ended_at"], strict=True)])
     for row, end in zip(table[~table["partial"]].itertuples(), table["start"][1:], strict=False):   # each end by itself
-        assert row.after == follow.loc[(follow["started_at"] < end) & ~(until < end), "monthly_price"].sum()
+        assert row.after == rows.loc[(rows["started_at"] < end) & ~(until < end), "monthly_price"].sum()
     kept = result.retention()
     assert ((kept["gross"] <= kept["net"] + 1e-12) & (kept["gross"] <= 1 + 1e-12) & (kept["gross"] >= 0)).all()
 
