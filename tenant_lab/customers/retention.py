@@ -86,7 +86,7 @@ class Retention(Cohorts):
         kept = np.isin(self.first(), numbers)
         return replace(self, cells=cells, histories=self.histories[kept], count=self.count[kept])
 
-# %% ../../nbs/22_customers/37_retention.ipynb #9127c476
+# %% ../../nbs/22_customers/37_retention.ipynb #9367f602
 LONGEST = 5_000
 
 
@@ -127,13 +127,13 @@ def _cells_of(histories: np.ndarray, count: np.ndarray, start: int, width: int, 
     """`Cohorts.cells`: how many of each cohort were there in each period."""
     import pandas as pd
 
-    active = np.zeros((width, width), dtype=np.int64)
-    for some in range(0, len(count), 65_536):
-        seen = np.unpackbits(histories[some:some + 65_536], axis=1, count=width)
+    active, each = np.zeros((width, width), dtype=np.int64), max(1, 10_000_000 // width)
+    for some in range(0, len(count), each):
+        seen = np.unpackbits(histories[some:some + each], axis=1, count=width)
         came = seen.argmax(axis=1)
         order = np.argsort(came, kind="stable")
         cohorts, begins = np.unique(came[order], return_index=True)
-        active[cohorts] += np.add.reduceat(seen[order] * count[some:some + 65_536][order, None], begins, axis=0)
+        active[cohorts] += np.add.reduceat(seen[order] * count[some:some + each][order, None], begins, axis=0)
     cohort, age = np.nonzero(np.triu(np.ones_like(active)) * (active.sum(axis=1) > 0)[:, None])
     table = pd.DataFrame({"active": active[cohort, age]}, index=pd.MultiIndex.from_arrays([start + cohort, start + age], names=["cohort", "period"]))
     return cohort_cells(table, period, until)
