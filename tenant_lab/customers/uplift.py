@@ -97,6 +97,52 @@ class Exposed(NotedResult):
         bars = [round(Z95 * float(arm.std(ddof=1)) / len(arm) ** 0.5, 6) for arm in arms]
         return fig.add_bar(x=["control", "treated"], y=[round(float(arm.mean()), 6) for arm in arms], error_y={"type": "data", "array": bars}, marker_color=[QUIET, ACCENT])
 
+# %% ../../nbs/22_customers/48_uplift.ipynb #7c2f1a90
+def _plan(experiments: Any, experiment: str, variant: str | None) -> "pd.DataFrame":
+    """The variants of the experiment, and which is `chosen` as the treatment."""
+    import pandas as pd
+
+    every = arrow(experiments).to_pandas()
+    check_columns(every.columns, ("experiment", "variant", "planned_share", "is_control"), "experiments")
+    plan = every[every["experiment"] == experiment].reset_index(drop=True)
+    if plan.empty:
+        raise ParameterError(f"experiment {experiment!r}: there are {', '.join(sorted(set(map(str, every['experiment'])))) or 'none'}")
+    if "unit" in plan and (plan["unit"] == "session").any():
+        raise ParameterError(f"experiment {experiment}: sessions were randomised, not customers, so no customer belongs to an arm")
+    for name, good in (("planned_share", pd.api.types.is_numeric_dtype(plan["planned_share"])), ("is_control", plan["is_control"].isin([True, False]).all())):
+        if not good or plan[name].isna().any():
+            raise SchemaError(f"experiments.{name}: {experiment} needs a {'number' if name == 'planned_share' else 'yes or no'} in each row", table="experiments", column=name, rule="type")
+    plan["is_control"] = plan["is_control"].astype(bool)
+    if plan["is_control"].sum() != 1 or plan["variant"].duplicated().any() or not (plan["planned_share"].between(0, 1)).all():
+        raise SchemaError(f"experiments: {experiment} needs each variant once, exactly one of them the control, and planned shares from 0 to 1", table="experiments", column="is_control", rule="key")
+    offered = plan.loc[~plan["is_control"], "variant"].tolist()
+    if variant is None and len(offered) != 1:
+        raise ParameterError(f"variant: {experiment} has {len(offered)} treatments ({', '.join(map(str, offered))}); name one")
+    plan["chosen"] = plan["variant"] == (offered[0] if variant is None else check_choice(variant, offered, "variant"))
+    if not (plan.loc[plan["is_control"] | plan["chosen"], "planned_share"] > 0).all():
+        raise ParameterError(f"experiment {experiment}: a planned share of 0 for an arm; nobody was to see it")
+    return plan
+
+
+def _mismatch(planned: "pd.DataFrame", counts: Any) -> list[str]:
+    """A note where the arms are not of the sizes that were planned."""
+    from scipy.special import chdtrc
+
+    plan = planned[planned["planned_share"] > 0]
+    seen = plan["variant"].map(counts).fillna(0).to_numpy(float)
+    expected = seen.sum() * plan["planned_share"].to_numpy(float) / plan["planned_share"].sum()
+    p = chdtrc(len(plan) - 1, ((seen - expected) ** 2 / expected).sum()) if seen.sum() else 1.0
+    found = ", ".join(f"{name} {n / seen.sum():.1%} of {share:.1%}" for name, n, share in zip(plan["variant"], seen, expected / max(seen.sum(), 1), strict=True) if seen.sum())
+    return [f"the arms are not of the sizes that were planned ({found}; p = {p:.1g}): the split is broken, and effects cannot be trusted"] if p < 0.001 else []
+
+
+def _once(table: Any, name: str) -> "pd.DataFrame":
+    found = arrow(table).to_pandas()
+    check_columns(found.columns, ("customer_id",), name)
+    if (twice := found["customer_id"].duplicated()).any():
+        raise SchemaError(f"{name}.customer_id: {int(twice.sum())} rows repeat a customer; give one row each", table=name, column="customer_id", rule="key", count=int(twice.sum()))
+    return found
+
 # %% ../../nbs/22_customers/48_uplift.ipynb #5af1c5dd
 def exposed_outcomes(exposures: Any, experiments: Any, experiment: str, features: Any, outcomes: Any, variant: str | None = None) -> Exposed:
     """Join an experiment with what was known of its customers before, and what came after.
@@ -151,47 +197,6 @@ def exposed_outcomes(exposures: Any, experiments: Any, experiment: str, features
     read_arms(treated, outcome)
     share = float(kept.loc[kept["chosen"], "planned_share"].sum() / kept["planned_share"].sum())
     return Exposed(who.merge(known, on="customer_id", how="left"), treated, outcome.to_numpy(float), share, tuple(notes))
-
-
-def _plan(experiments: Any, experiment: str, variant: str | None) -> "pd.DataFrame":
-    """The variants of the experiment, and which is `chosen` as the treatment."""
-    every = arrow(experiments).to_pandas()
-    check_columns(every.columns, ("experiment", "variant", "planned_share", "is_control"), "experiments")
-    plan = every[every["experiment"] == experiment].reset_index(drop=True)
-    if plan.empty:
-        raise ParameterError(f"experiment {experiment!r}: there are {', '.join(sorted(set(map(str, every['experiment'])))) or 'none'}")
-    if "unit" in plan and (plan["unit"] == "session").any():
-        raise ParameterError(f"experiment {experiment}: sessions were randomised, not customers, so no customer belongs to an arm")
-    plan["is_control"] = plan["is_control"].astype(bool)
-    if plan["is_control"].sum() != 1 or plan["variant"].duplicated().any() or not (plan["planned_share"].between(0, 1)).all():
-        raise SchemaError(f"experiments: {experiment} needs each variant once, exactly one of them the control, and planned shares from 0 to 1", table="experiments", column="is_control", rule="key")
-    offered = plan.loc[~plan["is_control"], "variant"].tolist()
-    if variant is None and len(offered) != 1:
-        raise ParameterError(f"variant: {experiment} has {len(offered)} treatments ({', '.join(map(str, offered))}); name one")
-    plan["chosen"] = plan["variant"] == (offered[0] if variant is None else check_choice(variant, offered, "variant"))
-    if not (plan.loc[plan["is_control"] | plan["chosen"], "planned_share"] > 0).all():
-        raise ParameterError(f"experiment {experiment}: a planned share of 0 for an arm; nobody was to see it")
-    return plan
-
-
-def _mismatch(planned: "pd.DataFrame", counts: Any) -> list[str]:
-    """A note where the arms are not of the sizes that were planned."""
-    from scipy.special import chdtrc
-
-    plan = planned[planned["planned_share"] > 0]
-    seen = plan["variant"].map(counts).fillna(0).to_numpy(float)
-    expected = seen.sum() * plan["planned_share"].to_numpy(float) / plan["planned_share"].sum()
-    p = chdtrc(len(plan) - 1, ((seen - expected) ** 2 / expected).sum()) if seen.sum() else 1.0
-    found = ", ".join(f"{name} {n / seen.sum():.1%} of {share:.1%}" for name, n, share in zip(plan["variant"], seen, expected / max(seen.sum(), 1), strict=True) if seen.sum())
-    return [f"the arms are not of the sizes that were planned ({found}; p = {p:.1g}): the split is broken, and effects cannot be trusted"] if p < 0.001 else []
-
-
-def _once(table: Any, name: str) -> "pd.DataFrame":
-    found = arrow(table).to_pandas()
-    check_columns(found.columns, ("customer_id",), name)
-    if (twice := found["customer_id"].duplicated()).any():
-        raise SchemaError(f"{name}.customer_id: {int(twice.sum())} rows repeat a customer; give one row each", table=name, column="customer_id", rule="key", count=int(twice.sum()))
-    return found
 
 # %% ../../nbs/22_customers/48_uplift.ipynb #3bbf3d68
 LEARNERS = ("x", "t")

@@ -74,6 +74,8 @@ def test_bad_experiments():
         ({"experiments": PLAN.drop(columns="is_control")}, SchemaError, "is_control"),
         ({"experiments": PLAN.assign(is_control=True)}, SchemaError, "exactly one"),
         ({"experiments": PLAN.assign(planned_share=50.0)}, SchemaError, "0 to 1"),
+        ({"experiments": PLAN.assign(planned_share="half")}, SchemaError, "planned_share: offer needs a number"),
+        ({"experiments": PLAN.assign(is_control=[True, None, False, True, False])}, SchemaError, "is_control: offer needs a yes or no"),
         ({"experiments": PLAN.assign(planned_share=[1.0, 0, 0, 1, 0])}, ParameterError, "share of 0"),
         ({"experiments": PLAN.assign(unit="session")}, ParameterError, "sessions"),
         ({"features": pd.concat([known, known.iloc[:3]])}, SchemaError, "3 rows repeat"),
