@@ -13,6 +13,7 @@ __all__ = ['RIGHTS', 'NEW_MOUNTS', 'NEW_IPC', 'NEW_USER', 'NEW_PROCESSES', 'NEW_
 import errno
 import json
 import os
+import select
 import signal
 import site
 import struct
@@ -63,8 +64,7 @@ def together(*found: Mapping[str, str]) -> dict[str, str]:
     table = {}
     for right in (r for r in RIGHTS if any(r in f for f in found)):
         said = list(dict.fromkeys(f[right] for f in found if right in f))
-        good = [s for s in said if not s.startswith("not enforced")]
-        table[right] = ", ".join(good) or refused("; ".join(s.removeprefix("not enforced: ") for s in said))
+        table[right] = ", ".join(s for s in said if not s.startswith("not enforced")) or refused("; ".join(s.removeprefix("not enforced: ") for s in said))
     return table
 
 
@@ -73,8 +73,7 @@ def check_enforced(found: Mapping[str, str], demanded: Iterable[str]) -> None:
     for right in demanded:
         held = found.get(check_choice(right, RIGHTS, "right"), refused("nothing was tried"))
         if held.startswith("not enforced"):
-            raise TenantAccessError(f"the right {right!r} ({RIGHTS[right]}) is demanded, and {held}. `tenant-lab doctor` "
-                                    f"shows what this machine can hold; demand less, or run on one that can hold it")
+            raise TenantAccessError(f"the right {right!r} ({RIGHTS[right]}) is demanded, and {held}. `tenant-lab doctor` shows what this machine can hold; demand less, or run on one that can hold it")
 
 # %% ../../nbs/00_core/08_sandbox.ipynb #5ccee1fb
 def in_child(function: Callable[[], Any]) -> Any:
@@ -98,9 +97,11 @@ def in_child(function: Callable[[], Any]) -> Any:
                 pipe.write(line + "\n")
         finally:
             os._exit(0)
-    os.close(start)
     try:
+        os.close(start)
         with os.fdopen(end) as answer:
+            while not select.select([end], [], [], 0.5)[0]:   # a signal that comes just before a read is seen only after it: never wait long
+                pass
             line = answer.readline()
     except BaseException:  # Ctrl-C, an alarm clock: nobody waits for the answer any more
         os.kill(pid, signal.SIGKILL)
@@ -446,8 +447,7 @@ def confine(rules: Rules) -> dict[str, str]:
         return _elsewhere(*NEEDS, "attributes", "shared memory", "terminals", "capabilities", "memory", "cpu", "file size")
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
-        raise TenantLabError(f"confine: this process has {threads} threads, and Landlock holds only the one that calls; "
-                             f"call it right after the fork")
+        raise TenantLabError(f"confine: this process has {threads} threads, and Landlock holds only the one that calls; call it right after the fork")
     shared = {"shared memory": "/dev/shm", "terminals": "/dev/pts"}
     private = {right: path for right, path in shared.items() if _is_private(path)}
     found = [set_limits(rules), freeze_mounts([*rules.write, *map(Path, private.values())]), leave_network(rules.sockets)]
