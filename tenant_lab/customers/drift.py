@@ -14,6 +14,7 @@ import numpy as np
 from ..core.checks import check_choice
 from ..core.errors import ParameterError, SchemaError
 from ..core.results import ACCENT, OKABE_ITO, QUIET, NotedResult, figure, format_number
+from .cohorts import Z95
 from .segments import Segmentation
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def drift(before: Any, after: Any, segmentation: Segmentation) -> Drift:
     for n, name in enumerate(segmentation.names_, 1):
         p, q = float((x == n).sum() / n1), float((y == n).sum() / n2)
         step = np.where(y > 0, (y == n) - q, 0.0) / n2 - np.where(x > 0, (x == n) - p, 0.0) / n1
-        reach = 1.959964 * float(np.sqrt((step**2).sum()))
+        reach = Z95 * float(np.sqrt((step**2).sum()))
         lines.append((n, name, p, q, q - p, q - p - reach, q - p + reach))
     table = pd.DataFrame(lines, columns=["segment", "name", "before", "after", "difference", "low", "high"])
     old, new = ((table[name].to_numpy() * n + 0.5) / (n + 0.5 * len(table)) for name, n in (("before", n1), ("after", n2)))

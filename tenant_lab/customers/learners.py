@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RARE', 'BENDS', 'MEMBERS', 'TREES', 'ROUNDS', 'Columns', 'read_features', 'check_kinds', 'learn_columns', 'Member',
-           'fit_member', 'fit_trees']
+           'fit_member', 'trees_data', 'fit_trees']
 
 # %% ../../nbs/22_customers/43_learners.ipynb #49a928b7
 from collections.abc import Collection, Mapping, Sequence
@@ -181,10 +181,16 @@ def fit_member(kind: str, frame: "pd.DataFrame", churned: np.ndarray, seed: int)
     return fit_trees(known, frame, churned, seed)
 
 
+def trees_data(known: Columns, x: np.ndarray, y: np.ndarray) -> Any:
+    """`Columns.plain` and y of shape (n,), as LightGBM reads them."""
+    import lightgbm
+
+    places = list(range(len(known.numbers), len(known.names)))
+    return lightgbm.Dataset(x, y, categorical_feature=places, free_raw_data=False, params={"verbosity": -1, "feature_pre_filter": False})
+
+
 def fit_trees(known: Columns, frame: "pd.DataFrame", y: np.ndarray, seed: int, **more: Any) -> Member:
     """Fit trees to y of shape (n,); `more` are LightGBM's parameters that differ from `TREES`, such as its `objective`."""
     import lightgbm
 
-    places = list(range(len(known.numbers), len(known.names)))
-    data = lightgbm.Dataset(known.plain(frame), y, categorical_feature=places, free_raw_data=True, params={"verbosity": -1, "feature_pre_filter": False})
-    return Member(known, trees=lightgbm.train({**TREES, "seed": seed, **more}, data, ROUNDS).model_to_string())
+    return Member(known, trees=lightgbm.train({**TREES, "seed": seed, **more}, trees_data(known, known.plain(frame), y), ROUNDS).model_to_string())

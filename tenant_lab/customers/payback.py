@@ -18,6 +18,7 @@ from ..core.checks import check_choice, check_columns, check_instant, check_numb
 from ..core.errors import ParameterError, SchemaError
 from ..core.frames import arrow, lazy
 from ..core.results import OKABE_ITO, NotedResult, figure, format_number
+from .cohorts import Z95
 from .labels import cut_tables
 from .stays import UNITS
 
@@ -148,11 +149,10 @@ def _crossing(curve: np.ndarray, cost: float) -> float:
     return float(up[0] + (cost - before) / (curve[up[0]] - before))
 
 # %% ../../nbs/22_customers/28_payback.ipynb #87e5e389
-def _people(customers: Any, as_of: Any, by: str | None) -> tuple["pd.DataFrame", "pd.Series[Any]", Any, list[str]]:
+def _people(table: pa.Table, as_of: Any, by: str | None) -> tuple["pd.DataFrame", "pd.Series[Any]", Any, list[str]]:
     """`group` and `cost` of those with a cost who had come at `as_of`, when they came, that instant, and who was left out."""
     import pandas as pd
 
-    table = arrow(customers)
     check_columns(table.column_names, ("customer_id", "joined_at", "acquisition_cost", *([by] if by else [])), "customers")
     kind = table.schema.field("joined_at").type
     cost = table.schema.field("acquisition_cost").type
@@ -185,14 +185,13 @@ def _strangers(rows: "pd.DataFrame", joined: "pd.Series[Any]") -> list[str]:
     return [f"{format_number(int(some.sum()))} lines of revenue {what} do not count" for some, what in ((came.isna(), "of customers without a cost"), (early, "from before the first contact")) if some.any()]
 
 
-def _revenue(name: str, revenue: Any, as_of: Any, customers: pa.Schema) -> "pd.DataFrame":
+def _revenue(name: str, revenue: nw.LazyFrame, as_of: Any, customers: pa.Schema) -> "pd.DataFrame":
     """The rows as they were known at `as_of`, with the columns that count."""
     needed = {"purchases": ["customer_id", "purchased_at", "amount"], "subscriptions": ["customer_id", "started_at", "ended_at", "monthly_price"]}[name]
-    known = lazy(revenue, list(dict.fromkeys([needed[1], *needed])))
-    check_columns(known.collect_schema().names(), needed, name)
-    if gone := int(known.select(n=nw.col(needed[1]).is_null().cast(nw.Int64).sum()).collect("pyarrow").item() or 0):
+    check_columns(revenue.collect_schema().names(), needed, name)
+    if gone := int(revenue.select(n=nw.col(needed[1]).is_null().cast(nw.Int64).sum()).collect("pyarrow").item() or 0):
         raise SchemaError(f"{name}.{needed[1]}: {gone} rows have no value; fill or drop them", table=name, column=needed[1], rule="required", count=gone)
-    known = cut_tables({name: known}, as_of)[name]
+    known = cut_tables({name: revenue}, as_of)[name]
     table = known.select(*needed).collect("pyarrow").to_native()
     amount = table.schema.field(needed[-1]).type
     if not (pa.types.is_integer(amount) or pa.types.is_floating(amount) or pa.types.is_decimal(amount)):
@@ -246,9 +245,10 @@ def payback(customers: Any, revenue: Any, as_of: Any, margin: float = 1.0, by: s
     check_choice(period, UNITS, "period"), check_number(horizon, "horizon", 1, 1200, integer=True)
     if check_number(margin, "margin", 0.0, 1e6) == 0:
         raise ParameterError("margin 0: needs a share above 0")
-    name = "subscriptions" if "started_at" in arrow(revenue).column_names else "purchases"
+    revenue, customers = lazy(revenue), arrow(customers)   # columns are looked at before rows are read
+    name = "subscriptions" if "started_at" in revenue.collect_schema() else "purchases"
     people, joined, until, notes = _people(customers, as_of, by)
-    rows = _revenue(name, revenue, as_of, arrow(customers).schema)
+    rows = _revenue(name, revenue, as_of, customers.schema)
     notes += _strangers(rows, joined)
     length = UNITS[period]
     reached = np.floor((until - joined).dt.total_seconds().to_numpy() / 86_400 / length + 1e-9).astype(int)
@@ -265,7 +265,7 @@ def payback(customers: Any, revenue: Any, as_of: Any, margin: float = 1.0, by: s
             notes.append(f"{group}: nobody has lived through a {period} yet")
             continue
         curve, error = mean_cumulative(amounts[some][:, :oldest], reached[some])
-        low, high = ((curve + sign * 1.959963984540054 * error) if len(some) > 1 else np.full(oldest, np.nan) for sign in (-1, 1))
+        low, high = ((curve + sign * Z95 * error) if len(some) > 1 else np.full(oldest, np.nan) for sign in (-1, 1))
         of_cost = [float(x[-1] / cost) if cost > 0 and oldest == ages else float("nan") for x in (curve, low, high)]
         table.append([group, len(some), cost, float(curve[-1]) if oldest == ages else float("nan"), *of_cost, *(_crossing(x, cost) for x in (curve, high, low))])
         curves.append(pd.DataFrame({"group": group, "age": np.arange(oldest + 1), **{column: np.r_[0.0, x] for column, x in (("margin", curve), ("low", low), ("high", high))}}))

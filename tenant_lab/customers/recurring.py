@@ -17,7 +17,7 @@ import numpy as np
 from ..core.checks import check_choice, check_number
 from ..core.errors import ParameterError, SchemaError
 from ..core.results import ACCENT, OKABE_ITO, QUIET, NotedResult, figure, format_number
-from .cohorts import PERIODS, period_label, period_number, period_start, wilson_interval
+from .cohorts import PERIODS, Z95, period_label, period_number, period_start, wilson_interval
 from .stays import _known_lines
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class RecurringRevenue(NotedResult):
         for name in ("gross", "net"):
             found[name] = sums[name] / sums["mrr_before"]
             strayed = (both[name] - both["period"].map(found[name]) * both["mrr_before"]) ** 2
-            reach = 1.959963984540054 * np.sqrt(strayed.groupby(both["period"]).sum()) / sums["mrr_before"]
+            reach = Z95 * np.sqrt(strayed.groupby(both["period"]).sum()) / sums["mrr_before"]
             moved = (both[name] != both["mrr_before"]).groupby(both["period"]).sum()
             enough = (moved >= 10) & (sums["customers"] - moved >= 10)   # of fewer the spread is not known
             found[f"{name}_low"], found[f"{name}_high"] = ((found[name] + sign * reach).clip(0, 1 if name == "gross" else None).where(enough) for sign in (-1, 1))

@@ -19,7 +19,7 @@ from ..core.checks import check_choice, check_columns
 from ..core.errors import ParameterError, SchemaError
 from ..core.frames import arrow, day_of, lazy
 from ..core.results import ACCENT, OKABE_ITO, NotedResult, figure, format_number
-from .cohorts import PERIODS, Cohorts, _period_expr, cohort_cells, period_number, period_start, wilson_interval
+from .cohorts import PERIODS, Z95, Cohorts, _period_expr, cohort_cells, period_number, period_start, wilson_interval
 from .labels import instant_like
 from .stays import _known_lines
 
@@ -309,7 +309,7 @@ def compare(first: Retention, second: Retention, names: tuple[str, str] = ("the 
     for name, k, n in (("first", k1, n1), ("second", k2, n2)):
         table[f"{name}_low"], table[f"{name}_high"] = wilson_interval(k, n)
     (m1, v1), (m2, v2) = (_mean_and_variance(seen[:, 1:ages + 1].sum(axis=1), one.count) for one, seen in ((first, a), (second, b)))
-    reach = 1.959963984540054 * float(np.sqrt(v1 + v2))
+    reach = Z95 * float(np.sqrt(v1 + v2))
     notes = []
     for name, seen, count in zip(names, (a, b), (first.count, second.count), strict=True):
         back = int(count[seen[:, 1:ages + 1].any(axis=1)].sum())
