@@ -14,7 +14,7 @@ import numpy as np
 from ..core.checks import check_choice, check_number
 from ..core.errors import ParameterError
 from ..core.results import ACCENT, OKABE_ITO, QUIET, Result, figure, format_number
-from .cohorts import wilson_interval
+from ..core.shares import wilson_interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.checks import check_choice
 from ..core.errors import ParameterError, SchemaError
 from ..core.results import ACCENT, OKABE_ITO, QUIET, NotedResult, figure, format_number
-from .cohorts import Z95
+from ..core.shares import Z95
 from .segments import Segmentation
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ..core.checks import check_choice, check_columns, check_instant, check_numb
 from ..core.errors import ParameterError, SchemaError
 from ..core.frames import arrow, lazy
 from ..core.results import OKABE_ITO, NotedResult, figure, format_number
-from .cohorts import Z95
+from ..core.shares import Z95
 from .labels import cut_tables
 from .stays import UNITS
 

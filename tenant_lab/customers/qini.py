@@ -14,7 +14,7 @@ import numpy as np
 from ..core.checks import check_choice, check_number
 from ..core.errors import ParameterError
 from ..core.results import ACCENT, OKABE_ITO, QUIET, NotedResult, Result, figure, format_number
-from .cohorts import Z95
+from ..core.shares import Z95
 from .uplift import arms_effect, read_arms
 
 if TYPE_CHECKING:

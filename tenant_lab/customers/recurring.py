@@ -17,7 +17,8 @@ import numpy as np
 from ..core.checks import check_choice, check_number
 from ..core.errors import ParameterError, SchemaError
 from ..core.results import ACCENT, OKABE_ITO, QUIET, NotedResult, figure, format_number
-from .cohorts import PERIODS, Z95, period_label, period_number, period_start, wilson_interval
+from ..core.shares import Z95, wilson_interval
+from .cohorts import PERIODS, period_label, period_number, period_start
 from .stays import _known_lines
 
 if TYPE_CHECKING:

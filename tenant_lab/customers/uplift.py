@@ -18,7 +18,7 @@ from ..core.checks import check_choice, check_columns, check_number
 from ..core.errors import NotFittedError, ParameterError, SchemaError
 from ..core.frames import arrow, lazy
 from ..core.results import ACCENT, QUIET, NotedResult, figure, format_number
-from .cohorts import Z95
+from ..core.shares import Z95
 from .learners import MEMBERS, TREES, Columns, Member, check_kinds, learn_columns, read_features, trees_data
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from tenant_lab.customers.cohorts import (
     period_label,
     period_number,
     period_start,
-    wilson_interval,
 )
 
 # a and b are won in January, c in March; nobody buys in February; a sends something back in March
@@ -119,13 +118,6 @@ def test_labels():
     day = dt.date(2021, 1, 1)  # a Friday of ISO week 53 of 2020
     assert [period_label(period_number(day, p), p) for p in PERIODS] == ["2021-01-01", "2020-W53", "Jan 2021", "Q1 2021", "2021"]
     assert period_label(period_number(dt.date(2021, 11, 1), "quarter"), "quarter") == "Q4 2021"
-
-
-def test_wilson_against_newcombe():
-    """Newcombe (1998), Statistics in Medicine 17, 857-872, Table I, method 3 (score, no continuity correction)."""
-    low, high = wilson_interval([81, 15, 0, 1], [263, 148, 20, 29])
-    assert low == pytest.approx([0.2553, 0.0624, 0.0, 0.0061], abs=5e-5)
-    assert high == pytest.approx([0.3662, 0.1605, 0.1611, 0.1718], abs=5e-5)
 
 
 def test_titles_say_what_is_known():

@@ -11,7 +11,7 @@ import pytest
 
 from tenant_lab.core.errors import ParameterError, SchemaError
 from tenant_lab.customers.cohorts import PERIODS, cohorts
-from tenant_lab.customers.retention import compare, newcombe_interval, retention, subscriber_retention
+from tenant_lab.customers.retention import compare, retention, subscriber_retention
 
 ROWS = pd.DataFrame({"customer_id": [*"aaabbcddd"], "at": pd.to_datetime([
     "2024-01-05", "2024-02-10", "2024-04-01", "2024-01-31", "2024-03-01", "2024-02-29", "2024-03-01", "2024-03-31", "2024-04-15"])})
@@ -92,13 +92,6 @@ def test_some_cohorts_alone():
         some.of("Mar 1922")
     with pytest.raises(ParameterError, match="cohorts"):
         some.of([])
-
-
-def test_newcombe_against_his_table():
-    """Newcombe (1998), Statistics in Medicine 17, 873-890, Table II, method 10."""
-    low, high = newcombe_interval([56, 9, 6, 5, 0, 10], [70, 10, 7, 56, 10, 10], [48, 3, 2, 0, 0, 0], [80, 10, 7, 29, 20, 10])
-    assert low == pytest.approx([0.0524, 0.1705, 0.0582, -0.0381, -0.1611, 0.6075], abs=5e-5)
-    assert high == pytest.approx([0.3339, 0.8090, 0.8062, 0.1926, 0.2775, 1.0], abs=5e-5)
 
 
 def test_a_comparison_by_hand():
