@@ -76,7 +76,7 @@ def gradients(mean: np.ndarray, layout: tuple[tuple[int, int | None], ...]) -> t
         slope[:, below, n] -= value[:, n] / mean[:, below]
     return value, slope
 
-# %% ../../nbs/26_experiments/20_arms.ipynb #e3655aab
+# %% ../../nbs/26_experiments/20_arms.ipynb #07f68ffb
 @dataclass(frozen=True)
 class Arms:
     """Values of control (0) and treatment (1) of each comparison.
@@ -152,7 +152,7 @@ def arms(some: Samples, rows: "pd.DataFrame", comparisons: int, adjust: str | No
     if len(rows) > comparisons:
         step = gradients(mean[1], some.layout)[0][:, 0] - gradients(mean[0], some.layout)[0][:, 0]
         extra += _sum(w * (step - _sum(w * step, where, comparisons)[where]) ** 2, where, comparisons) / whole
-    df = np.array([_sum(n[a] - 1, where, comparisons) for a in (0, 1)]) - used
+    df = np.array([_sum(n[a] - 1, where, comparisons) for a in (0, 1)]) - (used if adjust == "separate" else 0)
     return Arms(np.array([_sum(n[a], where, comparisons) for a in (0, 1)]), np.array([_sum(some.units[at[a]], where, comparisons) for a in (0, 1)]),
                 value, np.maximum(variance, 0), df, extra, views[..., 0, 0].sum(axis=0))
 
