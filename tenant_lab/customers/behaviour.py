@@ -16,10 +16,10 @@ import numpy as np
 
 from ..core.checks import check_columns, check_number
 from ..core.errors import ParameterError, SchemaError
-from ..core.frames import day_of
+from ..core.frames import day_of, instant_like
 from ..core.results import ACCENT, Result, figure, format_number
 from ..core.tables import TABLES
-from .labels import cut_tables, instant_like
+from .labels import cut_tables
 from .stays import stays
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import numpy as np
 
 from ..core.checks import check_columns, check_number
 from ..core.errors import NotFittedError, ParameterError, SchemaError
-from ..core.frames import day_of, lazy
+from ..core.frames import day_of, instant_like, lazy
 from ..core.results import ACCENT, NotedResult, figure, format_number
-from .labels import instant_like, silence_labels
+from .labels import silence_labels
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,11 +17,10 @@ import numpy as np
 
 from ..core.checks import check_choice, check_columns
 from ..core.errors import ParameterError, SchemaError
-from ..core.frames import arrow, day_of, lazy
+from ..core.frames import arrow, day_of, instant_like, lazy
 from ..core.results import ACCENT, OKABE_ITO, NotedResult, figure, format_number
 from ..core.shares import Z95, newcombe_interval, wilson_interval
 from .cohorts import PERIODS, Cohorts, _period_expr, cohort_cells, period_number, period_start
-from .labels import instant_like
 from .stays import _known_lines
 
 if TYPE_CHECKING:

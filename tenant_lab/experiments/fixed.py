@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LEAST', 'DRAWS', 'two_sided', 'welch', 'fieller', 'delta_relative', 'share_ratio', 'share_p', 'Effects', 'effects']
 
-# %% ../../nbs/26_experiments/22_fixed.ipynb #9fa31582
+# %% ../../nbs/26_experiments/22_fixed.ipynb #26e91362
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from ..core.checks import check_choice, check_number
 from ..core.errors import ParameterError
 from ..core.results import ACCENT, OKABE_ITO, QUIET, NotedResult, figure, format_number
 from ..core.shares import newcombe_interval, wilson_interval
-from .arms import Arms, arms, pairs
+from .arms import arms, pairs
 from .cells import bootstrap_quantile, weighted_quantile
 from .metrics import Metric, Proportion, Quantile
 from .moments import Moments, samples
@@ -101,7 +101,7 @@ def share_p(k0: Any, n0: Any, k1: Any, n1: Any) -> np.ndarray:
         p[few] = [fisher_exact([[a, m - a], [b, n - b]]).pvalue for a, m, b, n in zip(k0[few], n0[few], k1[few], n1[few], strict=True)]
     return p
 
-# %% ../../nbs/26_experiments/22_fixed.ipynb #4331c730
+# %% ../../nbs/26_experiments/22_fixed.ipynb #d4710e24
 @dataclass(frozen=True)
 class Effects(NotedResult):
     """Effects of an experiment; made by `effects`.
@@ -130,7 +130,7 @@ class Effects(NotedResult):
 
         Columns: `metric`, segments, `control`, `variant`, `n_control`, `n` (units, or clusters), `control_value`, `value`, `effect` (their difference), `standard_error`, `df`, `low`, `high` (its interval),
         `relative` (effect by the control's value), `relative_low`, `relative_high`, `p` (of no effect), `p_adjusted` (for the number of rows, or with "dunnett" of treatments), `better` (yes or no where
-        `p_adjusted` is at most alpha, in the metric's own direction), `control_variance`, `variance` (of both values), `control_df`, `value_df`, `saved` (share of the variance that covariates took away).
+        `p_adjusted` is at most alpha, in the metric's own direction), `control_variance`, `variance` (of both values), `control_df`, `value_df`, `saved` (share of the variance that covariates took away), `counts` (whether value times n is a count of independent units).
         """
         return self.table.copy()
 
@@ -155,7 +155,7 @@ class Effects(NotedResult):
         fig.add_scatter(x=shown["relative"].round(5), y=names, mode="markers", marker={"color": colours, "size": 9}, error_x={"type": "data", "symmetric": False, "color": QUIET, "thickness": 2, **reach}, hovertemplate="%{y}: %{x:+.2%}<extra></extra>")
         return fig.add_vline(x=0, line_color=QUIET, line_width=1)
 
-# %% ../../nbs/26_experiments/22_fixed.ipynb #400c3df5
+# %% ../../nbs/26_experiments/22_fixed.ipynb #e44b0b74
 def _means(made: Moments, metric: Metric, control: Any, by: list[str], strata: list[str], adjust: str | None, alpha: float, relative: str) -> tuple["pd.DataFrame", list[str]]:
     """Rows of a metric that has moments, and notes."""
     some = samples(made, metric.name, ("variant", *by, *strata))
@@ -178,7 +178,7 @@ def _means(made: Moments, metric: Metric, control: Any, by: list[str], strata: l
     t = np.where(se > 0, (high - low) / np.where(se > 0, se, 1) / 2, 0)
     ends = (lift - t * error, lift + t * error) if relative == "delta" else share_ratio(counts[0], both.n[0], counts[1], both.n[1], alpha) if share else fieller(m0, m1, v0, v1, t)
     table = compared.iloc[keep].assign(metric=metric.name, n_control=both.n[0], n=both.n[1], control_value=m0, value=m1, effect=m1 - m0, standard_error=se, df=df, low=low, high=high, relative=lift,
-                                       relative_low=ends[0], relative_high=ends[1], p=p, control_variance=v0, variance=v1, control_df=both.df[0], value_df=both.df[1], saved=1 - se**2 / np.where(both.raw > 0, both.raw, np.nan))
+                                       relative_low=ends[0], relative_high=ends[1], p=p, control_variance=v0, variance=v1, control_df=both.df[0], value_df=both.df[1], counts=share, saved=1 - se**2 / np.where(both.raw > 0, both.raw, np.nan))
     return table, notes + _cautions(metric, some, table, made)
 
 
@@ -208,7 +208,7 @@ def _cautions(metric: Metric, some: Any, table: "pd.DataFrame", made: Moments) -
         notes.append(f"{metric.name}: {int(unsure.sum())} relative effects without interval, for the control's value may be 0")
     return notes
 
-# %% ../../nbs/26_experiments/22_fixed.ipynb #080763dd
+# %% ../../nbs/26_experiments/22_fixed.ipynb #96ace66a
 DRAWS = 10_000
 
 
@@ -235,7 +235,7 @@ def _quantiles(made: Moments, metric: Quantile, control: Any, by: list[str], alp
         sure = (drawn[0] > 0).all()
         ends = np.quantile(drawn[1] / drawn[0] - 1, [alpha / 2, 1 - alpha / 2]) if sure else (np.nan, np.nan)
         found.append({"comparison": number, "n_control": sizes[0], "n": sizes[1], "control_value": m0, "value": m1, "effect": m1 - m0, "standard_error": step.std(), "df": np.inf, "low": low, "high": high,
-                      "relative": m1 / m0 - 1 if m0 else np.nan, "relative_low": ends[0], "relative_high": ends[1], "p": p, "control_variance": drawn[0].var(), "variance": drawn[1].var(), "control_df": np.inf, "value_df": np.inf, "saved": np.nan})
+                      "relative": m1 / m0 - 1 if m0 else np.nan, "relative_low": ends[0], "relative_high": ends[1], "p": p, "control_variance": drawn[0].var(), "variance": drawn[1].var(), "control_df": np.inf, "value_df": np.inf, "counts": False, "saved": np.nan})
     notes = _left_out(metric, compared.iloc[few], by, [], None)
     table = compared.assign(metric=metric.name).join(pd.DataFrame(found).set_index("comparison"), how="inner") if found else compared.iloc[:0].assign(metric=metric.name)
     return table, notes + ([f"{metric.name}: relative effects without interval, for the control's value may be 0"] if found and table["relative_low"].isna().any() else [])

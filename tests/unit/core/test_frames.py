@@ -9,8 +9,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tenant_lab.core.errors import ParameterError
-from tenant_lab.core.frames import arrow, lazy
+from tenant_lab.core.errors import ParameterError, SchemaError
+from tenant_lab.core.frames import arrow, instant_like, lazy, together
 
 PANDAS = pd.DataFrame({"id": ["a", "b", "c"], "x": [1.5, None, -2.0]})
 MAKERS = {
@@ -76,3 +76,25 @@ def test_an_index_is_no_column():
     assert arrow(mixed).column_names == ["id", "x"] and arrow(mixed)["id"].to_pylist() == mixed["id"].tolist()
     assert sorted(arrow(PANDAS.set_index("id")).column_names) == ["id", "x"]   # one with a name is
     assert arrow(nw.from_native(mixed)).column_names == ["id", "x"]
+
+
+def test_frames_of_one_engine_stay_there():
+    """Relations of one connection are joined there; of two, or of two libraries, copies are."""
+    engine, x = duckdb.connect(), pa.table({"id": ["a", "b"], "x": [1, 2]})
+    one, two, alien = (nw.from_native(con.from_arrow(x)) for con in (engine, engine, duckdb.connect()))
+    assert together(one, two) == [one, two]
+    polars = nw.from_native(pl.from_arrow(x).lazy())
+    assert together(polars, polars) == [polars, polars]
+    for other in (alien, polars):
+        left, right = together(one, other)
+        assert left.join(right, on="id").sort("id").collect("pyarrow")["x_right"].to_list() == [1, 2]
+
+
+def test_an_instant_fits_its_column():
+    schema = nw.from_native(pa.table({"at": pa.array([], pa.timestamp("us", "Europe/Paris")), "wall": pa.array([], pa.timestamp("us")), "n": pa.array([], pa.int64())})).schema
+    assert instant_like("2024-01-01", schema, "wall", "events") == dt.datetime(2024, 1, 2)
+    assert instant_like("2024-01-01", schema, "at", "events").utcoffset() == dt.timedelta(hours=1)
+    with pytest.raises(SchemaError, match=r"events\.n is Int64; it must be a timestamp"):
+        instant_like("2024-01-01", schema, "n", "events")
+    with pytest.raises(SchemaError, match="events lacks when"):
+        instant_like("2024-01-01", schema, "when", "events")
