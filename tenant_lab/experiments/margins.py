@@ -44,8 +44,8 @@ def score_z(k0: Any, n0: Any, k1: Any, n1: Any, factor: float = 1.0, shift: floa
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(se > 1e-9, (k1 / n1 - factor * k0 / n0 - shift) / se, 0.0)
 
-# %% ../../nbs/26_experiments/23_margins.ipynb #c468c119
-KINDS = {"noninferiority": "not worse by {}", "equivalence": "the same within {}", "superiority": "better by more than {}"}
+# %% ../../nbs/26_experiments/23_margins.ipynb #6ce7f67d
+KINDS = {"noninferiority": "worse by less than {}", "equivalence": "the same within {}", "superiority": "better by more than {}"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class MarginTest(Result):
         return self.table.copy()
 
     def words(self) -> str:
-        """The margin, such as `not worse by 2.0%`."""
+        """The margin, such as `worse by less than 2.0%`."""
         return KINDS[self.kind].format(format_number(self.margin, "%" if self.relative else ""))
 
     def plot(self) -> "go.Figure":
