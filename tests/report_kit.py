@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tenant_lab.demo.base import make_all
+from tenant_lab.reports.fleet import run_report
 from tenant_lab.tenancy.lab import Lab
 
 PURCHASES = {"customer_id": ["ann", "bob", "ann"], "purchased_at": ["2024-03-01", "2024-03-05", "2024-03-09"],
@@ -83,3 +84,18 @@ def cdnow_lab(tmp_path_factory) -> Lab:
     made = Lab.open(tmp_path_factory.mktemp("cdnow") / "home")
     make_all(made, ["cdnow"])
     return made
+
+
+def made(home: Path, report: str, tables: dict[str, pd.DataFrame], as_of=None, **parameters):
+    """The values and all of the text of a run for a tenant with these tables."""
+    lab = Lab.open(home)
+    tenant = lab.create_tenant("small")
+    for name, table in tables.items():
+        tenant.ingest(name, table)
+    result = run_report(lab, report, "small", as_of, parameters=parameters)
+    assert result.status == "ok", result.error
+    outputs = [o for c in nbformat.read(Path(result.folder) / "report.ipynb", 4).cells for o in c.get("outputs", [])]
+    assert not [o for o in outputs if o.output_type in ("stream", "error")], outputs
+    text = "\n".join(o["data"]["text/markdown"] for o in outputs if "text/markdown" in o.get("data", {}))
+    assert not [word for word in ("nan", "None", "inf", "NaN") if word in text.replace(",", " ").split()], text
+    return values(result.folder), text

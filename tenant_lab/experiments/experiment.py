@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Plan', 'read_plan', 'effect_words', 'Readout', 'Experiment', 'found_direction']
 
-# %% ../../nbs/26_experiments/72_experiment.ipynb #fb9f7ae2
+# %% ../../nbs/26_experiments/72_experiment.ipynb #7f5bbfc7
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.checks import check_columns, check_instant, check_number
 from ..core.errors import ParameterError, SchemaError
-from ..core.frames import arrow
+from ..core.frames import arrow, lazy
 from ..core.results import NotedResult, format_number
 from .always import AlwaysValid, AlwaysValidHistory, Peek
 from .decision import Decision, Reason, decide
@@ -160,7 +160,7 @@ class Readout(NotedResult):
             said.append(f"Decision for {variant}: {decision.decision}. Why: {decision.why()}.")
         return " ".join(said)
 
-# %% ../../nbs/26_experiments/72_experiment.ipynb #eb843157
+# %% ../../nbs/26_experiments/72_experiment.ipynb #a7f757c0
 @dataclass(frozen=True)
 class Experiment:
     """What is asked of an experiment; `analyze` answers.
@@ -236,8 +236,8 @@ class Experiment:
 
     def units(self, as_of: Any) -> Units:
         """One row a customer who was exposed between start and end."""
-        columns = arrow(self.exposures).column_names if not hasattr(self.exposures, "columns") else list(self.exposures.columns)
-        some = measured(self.exposures, self.measures, as_of, self.name if "experiment" in columns else None, self.crossed, self.traits)
+        named = "experiment" in lazy(self.exposures).collect_schema().names()
+        some = measured(self.exposures, self.measures, as_of, self.name if named else None, self.crossed, self.traits)
         try:
             inside = np.ones(len(some.table), bool)
             if self.plan.start is not None:
@@ -284,8 +284,9 @@ class Experiment:
         notes = (*units.notes, *([f"{format_number(late)} customers were exposed less than {self.window:g} days ago: their outcomes are not whole, and do not count yet"] if late else []))
         made = moments(units.table[whole], self.metrics, by=self.segments, day="day")
         found = self._effects(made)
-        margins = {name: margin_test(found, name, margin, alpha=self.alpha / 2) for name, margin in self.guardrails.items()}
-        history = {name: self._history(made, name, looked) for name in treatments} if self.design else {}
+        empty = found.table.loc[found.table["control_value"] <= 0, "metric"].tolist()   # no share of nothing makes a margin
+        margins = {name: margin_test(found, name, margin, alpha=self.alpha / 2) for name, margin in self.guardrails.items() if name not in empty}
+        history = {name: self.history_of(made, name, looked) for name in treatments} if self.design else {}
         found = _sequential(found, self.primary, history)
         waits = self._waits(units.as_of, late)
         decisions = {name: decide([Reason("split", "right", "the arms have the sizes that were planned"), *([Reason("time", "open", waits)] if waits else self._reasons(found, margins, name))]) for name in treatments}
@@ -309,8 +310,17 @@ class Experiment:
             return f"a test of fixed size is read once, at its end{f' ({self.plan.end:%d %B %Y})' if self.plan.end else ', and none is planned'}"
         return f"the outcomes of {format_number(late)} customers are not whole yet" if late else ""
 
-    def _history(self, made: Moments, variant: str, looked: Sequence[Any]) -> Monitoring | AlwaysValidHistory:
-        """The looks at the primary metric."""
+    def history_of(self, made: Moments, variant: str, looked: Sequence[Any] = ()) -> Monitoring | AlwaysValidHistory:
+        """The looks at the primary metric: as the design has them, or day by day in an always-valid way where there is none.
+
+        Parameters
+        ----------
+        made : Moments
+            By day, as of a `Readout`.
+        variant : str
+        looked : sequence of date
+            As for `analyze`.
+        """
         pair = replace(made.summed("variant", "day"), by=())
         def look(at: Moments) -> tuple[float, float, float] | None:
             try:
@@ -329,7 +339,7 @@ class Experiment:
 
     def _reasons(self, found: Effects, margins: Mapping[str, MarginTest], variant: str) -> list[Reason]:
         """What guardrails and the primary metric say of a treatment."""
-        reasons = []
+        reasons = [Reason(f"guardrail {name}", "open", f"{name}: not above 0 in the control, so no share of it makes a margin") for name in self.guardrails if name not in margins]
         for name, test in margins.items():
             row = test.table[test.table["variant"] == variant].iloc[0]
             worst, best = (row.low, row.high) if found_direction(found, name) == "increase" else (-row.high, -row.low)

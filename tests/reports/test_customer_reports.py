@@ -1,31 +1,10 @@
 """Lifetime value and churn risk of tenants with hardly anything: a page with what can be said, and why not more."""
-from pathlib import Path
-
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from report_kit import values
-
-from tenant_lab.reports.fleet import run_report
-from tenant_lab.tenancy.lab import Lab
+from report_kit import made
 
 RNG = np.random.default_rng(0)
-
-
-def made(home: Path, report: str, tables: dict[str, pd.DataFrame], **parameters):
-    """The values and all of the text of a run for a tenant with these tables."""
-    lab = Lab.open(home)
-    tenant = lab.create_tenant("small")
-    for name, table in tables.items():
-        tenant.ingest(name, table)
-    result = run_report(lab, report, "small", parameters=parameters)
-    assert result.status == "ok", result.error
-    outputs = [o for c in nbformat.read(Path(result.folder) / "report.ipynb", 4).cells for o in c.get("outputs", [])]
-    assert not [o for o in outputs if o.output_type in ("stream", "error")], outputs
-    text = "\n".join(o["data"]["text/markdown"] for o in outputs if "text/markdown" in o.get("data", {}))
-    assert not [word for word in ("nan", "None", "inf", "NaN") if word in text.replace(",", " ").split()], text
-    return values(result.folder), text
 
 
 def shop(customers: int, purchases: int, amount: float = 20.0) -> pd.DataFrame:
