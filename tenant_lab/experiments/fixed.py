@@ -155,7 +155,7 @@ class Effects(NotedResult):
         fig.add_scatter(x=shown["relative"].round(5), y=names, mode="markers", marker={"color": colours, "size": 9}, error_x={"type": "data", "symmetric": False, "color": QUIET, "thickness": 2, **reach}, hovertemplate="%{y}: %{x:+.2%}<extra></extra>")
         return fig.add_vline(x=0, line_color=QUIET, line_width=1)
 
-# %% ../../nbs/26_experiments/22_fixed.ipynb #e44b0b74
+# %% ../../nbs/26_experiments/22_fixed.ipynb #34e81cb8
 def _means(made: Moments, metric: Metric, control: Any, by: list[str], strata: list[str], adjust: str | None, alpha: float, relative: str) -> tuple["pd.DataFrame", list[str]]:
     """Rows of a metric that has moments, and notes."""
     some = samples(made, metric.name, ("variant", *by, *strata))
@@ -200,6 +200,8 @@ def _cautions(metric: Metric, some: Any, table: "pd.DataFrame", made: Moments) -
     if heavy.any():
         worst = int(np.argmax(np.where(heavy, 355 * some.skewness**2 / some.n, 0)))
         notes.append(f"{metric.name}: {format_number(int(some.n[worst]))} units of skewness {format_number(float(some.skewness[worst]))} are few for a mean (355 × skewness² asks for {format_number(int(355 * some.skewness[worst]**2))} an arm); its interval may miss more often than it says: winsorize, or compare quantiles")
+    if made.cluster and (mixed := int((made.groups.groupby(made.cluster)["variant"].nunique() > 1).sum())):
+        notes.append(f"{metric.name}: {format_number(mixed)} clusters are in more than one variant, which are taken as independent; where a cluster's units are alike, the intervals are too wide")
     if made.cluster and some.n.min() < 20:
         notes.append(f"{metric.name}: an arm has only {int(some.n.min())} clusters; intervals of fewer than 20 are rough")
     if (still := table["p"].isna()).any():
