@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-# %% ../../nbs/26_experiments/40_bayes.ipynb #5f1a5f1d
+# %% ../../nbs/26_experiments/40_bayes.ipynb #43804e3d
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(10)
 
 
@@ -49,7 +49,7 @@ class _Beta:
         return np.concatenate([y + sd * np.linspace(-9, 9, 9), tails])
 
     def log_density(self, y: np.ndarray) -> np.ndarray:
-        away = np.minimum(y - math.log(self.a / self.b), 700.0)   # exp of more is no number
+        away = y - math.log(self.a / self.b)
         return self.a * away - (self.a + self.b) * log1p(self.mean * np.expm1(away))
 
     def below(self, x: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ class _Beta:
     def sides(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Chances to be below and above y."""
         below, above = betainc(self.a, self.b, expit(y)), betainc(self.b, self.a, expit(-y))
-        return np.where(y > 30, 1 - above, below), np.where(y < -30, 1 - below, above)   # beyond, x is rounded to 1
+        return np.where(y > 30, 1 - above, below), above   # beyond, x is rounded to 1
 
     @staticmethod
     def panels(edges: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ class _Plan(NamedTuple):
     futility: np.ndarray | None
     drift: float
 
-# %% ../../nbs/26_experiments/32_sequential.ipynb #693c0724
+# %% ../../nbs/26_experiments/32_sequential.ipynb #b335264a
 @dataclass(frozen=True)
 class GroupSequential:
     """A plan for an experiment that is looked at several times.
@@ -79,6 +79,7 @@ class GroupSequential:
     Raises
     ------
     ParameterError
+        A value is not allowed, or a parameter is missing or belongs to nothing.
     """
 
     looks: int | Sequence[float] = 5
@@ -134,7 +135,7 @@ class GroupSequential:
         return _crossing(self, self._plan.critical, self._plan.futility, towards)
 
     def power(self, drift: float) -> float:
-        """Chance of a finding on the side of the drift, where the expected z at information 1 is `drift` (-100 to 100); futility obeyed."""
+        """Chance of a finding on the side of the drift, where the expected z at information 1 is `drift` (-100 to 100); futility obeyed. Of a two-sided test, at 0 it is half of alpha."""
         return float(self._towards(drift).up.sum())
 
     def expected_information(self, drift: float) -> float:
@@ -226,7 +227,7 @@ def _futility_drift(design: GroupSequential, critical: np.ndarray) -> float:
 
     return brentq(lambda drift: _crossing(design, critical, _futility_bounds(design, design.fractions, critical, drift, True), drift).up.sum() - design.futility, 0.0, 30.0, xtol=1e-10)
 
-# %% ../../nbs/26_experiments/32_sequential.ipynb #94e10cf5
+# %% ../../nbs/26_experiments/32_sequential.ipynb #9f670055
 @dataclass(frozen=True)
 class Look:
     """What was known at one look.
@@ -243,6 +244,7 @@ class Look:
     Raises
     ------
     ParameterError
+        A number is missing or outside its limits.
     """
 
     fraction: float

@@ -1,5 +1,6 @@
 """What a case of the bench declares."""
 import operator
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ class Case:
     wanted: float = 1.0                             # peer's CPU seconds / ours
     peer_name: str = ""                             # its environment: requirements/bench-<peer_name>.txt
     peer: str = ""
+    peer_python: str = sys.executable               # makes its environment
     limit: float = 0.0                              # CPU seconds; instead of a peer
     whole: bool = False                             # count the interpreter's start and the imports too
     runs: int = 5                                   # of each side, taking turns; the median counts

@@ -11,7 +11,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import venv
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,15 @@ FOLDER = ROOT / "build/bench"
 COLUMNS = ("area", "case", "ours", "peer", "peer_name", "ratio", "wanted", "agree")
 
 
-def environment(peer: str) -> Path:
-    """The peer's Python, installed from its lock where that has changed; a peer without one is a dependency of ours."""
+def environment(peer: str, base: str) -> Path:
+    """The peer's Python, made by `base` and installed from its lock where that has changed; a peer without one is a dependency of ours."""
     lock, folder = ROOT / f"requirements/bench-{peer}.txt", ROOT / f".envs/{peer}"
     if not lock.exists():
         return Path(sys.executable)
     stamp, python = folder / ".installed", folder / "bin/python"
     if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
         print(f"installing {lock.relative_to(ROOT)}", flush=True)
-        venv.create(folder, clear=True, with_pip=True)
+        subprocess.run([base, "-m", "venv", "--clear", folder], check=True)
         subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps", "--require-hashes",
                         "-r", lock], check=True)
         stamp.touch()
@@ -61,7 +60,7 @@ def measure(area: str, case: Case) -> tuple[dict[str, Any], str]:
         case.prepare(folder / "data")
     sides = {"ours": (Path(sys.executable), case.ours)}
     if case.peer:
-        sides["peer"] = (environment(case.peer_name), case.peer)
+        sides["peer"] = (environment(case.peer_name, case.peer_python), case.peer)
     answers: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for _ in range(case.runs):
         for side, (python, source) in sides.items():

@@ -7,7 +7,13 @@ Methods with Applications to Clinical Trials*.
 import numpy as np
 import pytest
 
-from tenant_lab.experiments.boundaries import classical_boundary, crossing_probabilities, read_information, spending, spent_boundary
+from tenant_lab.experiments.boundaries import (
+    classical_boundary,
+    crossing_probabilities,
+    read_information,
+    spending,
+    spent_boundary,
+)
 from tenant_lab.experiments.sequential import GroupSequential, Look, stage_wise
 
 SURE = 3.2905   # standard errors that 99.9 % of simulations keep within

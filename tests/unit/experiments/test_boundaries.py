@@ -7,7 +7,14 @@ from scipy.stats import multivariate_normal
 
 from tenant_lab.core.errors import ParameterError
 from tenant_lab.experiments import boundaries
-from tenant_lab.experiments.boundaries import classical_boundary, crossing_probabilities, inner_boundary, read_information, spending, spent_boundary
+from tenant_lab.experiments.boundaries import (
+    classical_boundary,
+    crossing_probabilities,
+    inner_boundary,
+    read_information,
+    spending,
+    spent_boundary,
+)
 
 NONE = -np.inf
 

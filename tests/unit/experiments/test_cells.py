@@ -9,7 +9,16 @@ from scipy import stats
 
 from tenant_lab.core.errors import SchemaError
 from tenant_lab.core.frames import lazy
-from tenant_lab.experiments.cells import BAD, OFFSET, WIDTH, Cells, bootstrap_quantile, cell_of, count_cells, weighted_quantile
+from tenant_lab.experiments.cells import (
+    BAD,
+    OFFSET,
+    WIDTH,
+    Cells,
+    bootstrap_quantile,
+    cell_of,
+    count_cells,
+    weighted_quantile,
+)
 from tenant_lab.experiments.metrics import Quantile
 
 

@@ -7,7 +7,18 @@ import polars as pl
 import pytest
 
 from tenant_lab.core.errors import ParameterError, SchemaError
-from tenant_lab.experiments.metrics import KINDS, Mean, Metric, Proportion, Quantile, Ratio, Retention, Term, check_metrics, restore_metric
+from tenant_lab.experiments.metrics import (
+    KINDS,
+    Mean,
+    Metric,
+    Proportion,
+    Quantile,
+    Ratio,
+    Retention,
+    Term,
+    check_metrics,
+    restore_metric,
+)
 
 
 def values(term, **columns):
