@@ -5,19 +5,19 @@
 # %% auto #0
 __all__ = ['pairs', 'gradients', 'Arms', 'arms']
 
-# %% ../../nbs/26_experiments/20_arms.ipynb #4f176b32
+# %% ../../nbs/26_experiments/20_arms.ipynb #aed30bd3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.errors import ParameterError
-from .moments import Samples
+from .moments import Samples, grouped
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# %% ../../nbs/26_experiments/20_arms.ipynb #49e49d4c
+# %% ../../nbs/26_experiments/20_arms.ipynb #b6d674dc
 def pairs(groups: "pd.DataFrame", control: Any, by: list[str], strata: list[str]) -> tuple["pd.DataFrame", "pd.DataFrame"]:
     """Pairs of groups that are to be compared.
 
@@ -34,20 +34,19 @@ def pairs(groups: "pd.DataFrame", control: Any, by: list[str], strata: list[str]
     compared : pandas.DataFrame
         One row a comparison: `by` and `variant`.
     rows : pandas.DataFrame
-        One row a comparison and stratum: `comparison`, and the positions of both groups, `control` and `treatment`; missing where an arm has nobody.
+        One row a comparison and stratum: `comparison`, and the positions of both groups, `control` and `treatment`; -1 where an arm has nobody.
     """
     import pandas as pd
 
-    at = groups.assign(_at=np.arange(len(groups)))
-    one, others = at[at["variant"] == control].drop(columns="variant"), at[at["variant"] != control]
-    keys = [*by, *strata]
-    arms = others[["variant"]].drop_duplicates().sort_values("variant")
-    cells = at[keys].drop_duplicates() if keys else pd.DataFrame(index=[0])
-    every = arms.merge(cells, how="cross").merge(others, how="left", on=["variant", *keys]).rename(columns={"_at": "treatment"})
-    every = every.merge(one, how="left", on=keys) if keys else every.assign(_at=one["_at"].iloc[0])
-    compared = every[[*by, "variant"]].drop_duplicates().sort_values([*by, "variant"], ignore_index=True)
-    rows = every.rename(columns={"_at": "control"}).merge(compared.assign(comparison=np.arange(len(compared))), on=[*by, "variant"])
-    return compared, rows[["comparison", "control", "treatment"]].sort_values("comparison", ignore_index=True)
+    arm, variants = pd.factorize(groups["variant"], sort=True)
+    cell, cells = grouped(groups, [*by, *strata])
+    place = np.full((len(variants), len(cells)), -1)
+    place[arm, cell] = np.arange(len(groups))
+    segment, segments = grouped(cells, by)
+    others = np.flatnonzero(variants != control)
+    compared = segments.iloc[np.repeat(np.arange(len(segments)), len(others))].assign(variant=np.tile(variants[others], len(segments))).reset_index(drop=True)
+    rows = pd.DataFrame({"comparison": (segment[:, None] * len(others) + np.arange(len(others))).ravel(), "control": np.repeat(place[variants == control][0], len(others)), "treatment": place[others].T.ravel()})
+    return compared, rows.sort_values("comparison", kind="stable", ignore_index=True)
 
 # %% ../../nbs/26_experiments/20_arms.ipynb #250f3c40
 def gradients(mean: np.ndarray, layout: tuple[tuple[int, int | None], ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +75,7 @@ def gradients(mean: np.ndarray, layout: tuple[tuple[int, int | None], ...]) -> t
         slope[:, below, n] -= value[:, n] / mean[:, below]
     return value, slope
 
-# %% ../../nbs/26_experiments/20_arms.ipynb #07f68ffb
+# %% ../../nbs/26_experiments/20_arms.ipynb #23c4c861
 @dataclass(frozen=True)
 class Arms:
     """Values of control (0) and treatment (1) of each comparison.
@@ -137,17 +136,15 @@ def arms(some: Samples, rows: "pd.DataFrame", comparisons: int, adjust: str | No
     errors = np.array([_sum((w**2 / n[a])[:, None, None] * covariance[a], where, comparisons) for a in (0, 1)])
     level, slope = gradients(centre, some.layout)
     spread = np.swapaxes(slope, 1, 2) @ total @ slope   # covariance of outcome and covariates, both arms together
-    values, views = np.empty((2, comparisons, len(some.layout))), np.empty((2, comparisons, len(some.layout), len(some.layout)))
-    for a in (0, 1):
-        values[a], slope = gradients(means[a], some.layout)
-        views[a] = np.swapaxes(slope, 1, 2) @ errors[a] @ slope
+    values, slopes = (np.array(both) for both in zip(*(gradients(means[a], some.layout) for a in (0, 1)), strict=True))
+    views = np.swapaxes(slopes, 2, 3) @ errors @ slopes
     used = len(some.layout) - 1 if adjust else 0
     theta = np.zeros((2, comparisons, len(some.layout) - 1))
     if used:
         theta = np.array([_slopes(views[a] if adjust == "separate" else spread) for a in (0, 1)])
     combine = np.concatenate([np.ones((2, comparisons, 1)), -theta], axis=2)
     value = values[..., 0] - np.einsum("apj,apj->ap", theta, values[..., 1:] - level[:, 1:])
-    variance = np.array([_quadratic(combine[a], views[a]) for a in (0, 1)])
+    variance = np.array([_quadratic(np.einsum("ptj,pj->pt", slopes[a], combine[a]), errors[a]) for a in (0, 1)])   # combined before they are squared, so that what a covariate takes away takes no digits
     extra = _quadratic(theta[1] - theta[0], spread[:, 1:, 1:]) / whole
     if len(rows) > comparisons:
         step = gradients(mean[1], some.layout)[0][:, 0] - gradients(mean[0], some.layout)[0][:, 0]
@@ -159,4 +156,7 @@ def arms(some: Samples, rows: "pd.DataFrame", comparisons: int, adjust: str | No
 
 def _slopes(spread: np.ndarray) -> np.ndarray:
     """What covariates explain of the outcome, shape (n, covariates); 0 for one that does not vary."""
-    return np.einsum("pij,pj->pi", np.linalg.pinv(spread[:, 1:, 1:], hermitian=True), spread[:, 1:, 0])
+    size = np.sqrt(np.einsum("pii->pi", spread[:, 1:, 1:]))
+    size[size == 0] = 1   # so that no unit of a covariate matters
+    alike = spread[:, 1:, 1:] / (size[:, :, None] * size[:, None, :])
+    return np.einsum("pij,pj->pi", np.linalg.pinv(alike, rcond=1e-10, hermitian=True), spread[:, 1:, 0] / size) / size

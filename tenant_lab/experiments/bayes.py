@@ -120,7 +120,7 @@ def _best(arms: Sequence[_Beta | _Gauss]) -> tuple[np.ndarray, np.ndarray]:
         loss[i] = (weight * arm.slope(y) * below[i]) @ beaten
     return best, loss
 
-# %% ../../nbs/26_experiments/40_bayes.ipynb #77e704ad
+# %% ../../nbs/26_experiments/40_bayes.ipynb #e9a92a25
 def _beta_below(at: np.ndarray, control: _Beta, treatment: _Beta, relative: bool) -> np.ndarray:
     """Chance that the treatment's rate is at most that of the control plus, or if `relative` times, `at`, shape (m,)."""
     at = np.maximum(at, 1e-300) if relative else at
@@ -152,7 +152,7 @@ def _quantiles(below: Callable[[np.ndarray], np.ndarray], shares: np.ndarray, ce
         new = np.where((new >= left) & (new <= right) & (n % 8 > 0), new, (left + right) / 2)
         step = np.abs(new - x)
         old, old_miss, x = x, miss, np.where(done, x, new)
-        done |= step <= 1e-9 * sd + 1e-15 * np.abs(x)   # the next step would be smaller by many digits
+        done |= (step <= 1e-15 * (sd + np.abs(x))) | ((np.abs(miss) < 1e-6) & (step <= 1e-9 * sd))   # the next step would be smaller by many digits
     return x
 
 # %% ../../nbs/26_experiments/40_bayes.ipynb #dc53786b
@@ -173,7 +173,7 @@ def _ratio_quantiles(control: _Gauss, treatment: _Gauss, shares: np.ndarray) -> 
     sd = math.hypot(treatment.sd / math.hypot(treatment.mean, treatment.sd), control.sd / math.hypot(control.mean, control.sd)) / 2
     return scale * np.tan(_quantiles(lambda angle: _ratio_below(scale * np.tan(angle), control, treatment), shares, centre, sd, -math.pi / 2, math.pi / 2))
 
-# %% ../../nbs/26_experiments/40_bayes.ipynb #05d9fe2b
+# %% ../../nbs/26_experiments/40_bayes.ipynb #d564a8a9
 @dataclass(frozen=True)
 class Posterior(NotedResult):
     """What is to be believed of each treatment; made by `BetaBinomial` and `Normal`.
@@ -221,15 +221,17 @@ class Posterior(NotedResult):
         """Posterior density of the relative lift of each treatment, or of its difference where there is no lift."""
         t, (column, low, high) = self.table, ("lift", "lift_low", "lift_high") if self.table["lift"].notna().all() else ("difference", "low", "high")
         first = self.arms.iloc[int(self.arms["best"].argmax())]
-        title = f"{first['arm']} is the best of {len(self.arms)} arms with a chance of {_chance(first['best'])}" if len(t) > 1 else f"{t['arm'][0]} beats the control with a chance of {_chance(t['chance'][0])}"
+        finding = (f"{first['arm']} is the best of {len(self.arms)} arms with a chance of {_chance(first['best'])}" if len(t) > 1
+                   else f"{t['arm'][0]} beats the control with a chance of {_chance(t['chance'][0])}")
         unit = {"title": {"text": "relative lift"}, "tickformat": "+.1%"} if column == "lift" else {"title": {"text": "difference"}}
-        fig = figure(f"{title}, by this model", xaxis=unit, yaxis={"title": {"text": "posterior density"}, "showticklabels": False, "rangemode": "tozero"}, hovermode="closest")
+        height = {"title": {"text": "posterior density"}, "showticklabels": False, "rangemode": "tozero"}
+        fig = figure(f"{finding}, by this model", xaxis=unit, yaxis=height, hovermode="closest")
         wide = 3.5 / float(ndtri((1 + self.level) / 2))
         for i in range(len(t)):
-            row, ratio = t.iloc[i], 1.0 if column == "lift" else 0.0
+            row, ratio, colour = t.iloc[i], 1.0 if column == "lift" else 0.0, OKABE_ITO[i % len(OKABE_ITO)]
             x = np.linspace(row[column] - wide * (row[column] - row[low]), row[column] + wide * (row[high] - row[column]), 241)
             density = np.diff(self.below[i](x + ratio)) / np.diff(x)
-            fig.add_scatter(x=(x[1:] + x[:-1]) / 2, y=density, mode="lines", line={"color": OKABE_ITO[i % len(OKABE_ITO)]}, fill="tozeroy", name=row["arm"], showlegend=len(t) > 1, hoverinfo="name+x")
+            fig.add_scatter(x=(x[1:] + x[:-1]) / 2, y=density, mode="lines", line={"color": colour}, fill="tozeroy", name=row["arm"], showlegend=len(t) > 1, hoverinfo="name+x")
         return fig.add_vline(x=0, line={"color": QUIET, "dash": "dot"})
 
 
@@ -240,7 +242,7 @@ def _chance(share: float) -> str:   # text that rounds no doubt away
 def _positive(value: Any, what: str) -> float:
     return float(check_number(value, what, 1e-100, 1e100))
 
-# %% ../../nbs/26_experiments/40_bayes.ipynb #ce4329cf
+# %% ../../nbs/26_experiments/40_bayes.ipynb #8fc78373
 def _two(given: Any, what: str, names: str) -> tuple[Any, Any]:
     try:
         first, second = given
@@ -263,7 +265,8 @@ def _tails(level: float) -> np.ndarray:
     return np.array([(1 - level) / 2, 0.5, (1 + level) / 2])
 
 
-def _result(names: Sequence[str], rows: Sequence[dict[str, float]], arms: Sequence[_Beta | _Gauss], level: float, below: Sequence[Any], notes: Sequence[str]) -> Posterior:
+def _result(names: Sequence[str], rows: Sequence[dict[str, float]], arms: Sequence[_Beta | _Gauss], level: float,
+            below: Sequence[Any], notes: Sequence[str]) -> Posterior:
     import pandas as pd
 
     columns = ["chance", "loss_shipping", "loss_holding", "difference", "low", "high", "lift", "lift_mean", "lift_low", "lift_high"]
@@ -274,15 +277,16 @@ def _result(names: Sequence[str], rows: Sequence[dict[str, float]], arms: Sequen
     against.insert(0, "arm", list(names))
     return Posterior(table, against, level, tuple(below), tuple(notes))
 
-# %% ../../nbs/26_experiments/40_bayes.ipynb #74024778
+# %% ../../nbs/26_experiments/40_bayes.ipynb #c217fdc2
 def _beta_row(control: _Beta, treatment: _Beta, level: float) -> dict[str, float]:
     (_, chance), (holding, shipping) = _best([control, treatment])
-    tails = _tails(level)
-    low, high = _quantiles(lambda at: _beta_below(at, control, treatment, False), tails[::2], treatment.mean - control.mean, math.hypot(control.sd(), treatment.sd()), -1, 1)
-    centre, sd = (psi(treatment.a) - psi(treatment.a + treatment.b)) - (psi(control.a) - psi(control.a + control.b)), math.hypot(control.sd(True), treatment.sd(True))
+    tails, difference = _tails(level), treatment.mean - control.mean
+    low, high = _quantiles(lambda at: _beta_below(at, control, treatment, False), tails[::2], difference, math.hypot(control.sd(), treatment.sd()), -1, 1)
+    centre = (psi(treatment.a) - psi(treatment.a + treatment.b)) - (psi(control.a) - psi(control.a + control.b))
+    sd = math.hypot(control.sd(True), treatment.sd(True))
     lift = np.expm1(_quantiles(lambda log: _beta_below(np.exp(log), control, treatment, True), tails, centre, sd, centre - 60 * sd, centre + 60 * sd))
     mean = treatment.mean * (control.a + control.b - 1) / (control.a - 1) - 1 if control.a > 1 else math.nan
-    return {"chance": chance, "loss_shipping": shipping, "loss_holding": holding, "difference": treatment.mean - control.mean, "low": low, "high": high,
+    return {"chance": chance, "loss_shipping": shipping, "loss_holding": holding, "difference": difference, "low": low, "high": high,
             "lift": lift[1], "lift_mean": mean, "lift_low": lift[0], "lift_high": lift[2]}
 
 
@@ -332,7 +336,8 @@ class BetaBinomial:
         notes = [f"{name}: nobody was counted; its posterior is the prior" for name, (_, n) in given.items() if n == 0]
         if first.a <= 1:
             notes.append("lift_mean is missing: with so few successes of the control the mean of the relative lift is infinite")
-        return _result(list(arms), rows, list(arms.values()), level, [partial(_beta_below, control=first, treatment=other, relative=True) for other in others], notes)
+        below = [partial(_beta_below, control=first, treatment=other, relative=True) for other in others]
+        return _result(list(arms), rows, list(arms.values()), level, below, notes)
 
 # %% ../../nbs/26_experiments/40_bayes.ipynb #f6a11d1a
 def _normal_row(effect: _Gauss, level: float, columns: Sequence[str]) -> dict[str, float]:

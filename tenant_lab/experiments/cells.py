@@ -30,7 +30,7 @@ def cell_of(value: nw.Expr) -> nw.Expr:
     signed = nw.when(value < 0).then(-place).otherwise(nw.when(value == 0).then(0.0).otherwise(place))
     return nw.when(finite).then(signed).otherwise(nw.when(~value.is_null()).then(float(BAD))).cast(nw.Int64)
 
-# %% ../../nbs/26_experiments/05_cells.ipynb #504ecb69
+# %% ../../nbs/26_experiments/05_cells.ipynb #db509ac3
 @dataclass(frozen=True)
 class Cells:
     """Counts of one metric in cells, by group; made by `experiments.moments.moments`.
@@ -85,14 +85,15 @@ def count_cells(table: nw.LazyFrame, schema: Mapping[str, Any], metric: Quantile
     value = term.expression(schema)
     counts = term.counts()
     counted = table if counts is None else table.filter(counts)
-    rows = counted.select(*keys, _value=value, _cell=cell_of(value)).group_by(*keys, "_cell").agg(_count=nw.len(), _total=nw.col("_value").sum())
+    names = [f"k{n}" for n in range(len(keys))]   # whatever the columns are called
+    rows = counted.select(**{name: nw.col(key) for name, key in zip(names, keys, strict=True)}, value=value, cell=cell_of(value)).group_by(*names, "cell").agg(count=nw.len(), total=nw.col("value").sum())
     found = rows.collect("pyarrow").to_native().to_pandas()
-    for said, wrong in (("no value; fill with 0 where nothing happened, or leave them out with filter=", found["_cell"].isna()), ("a value that is infinite or not a number; look for them", found["_cell"] == BAD)):
+    for said, wrong in (("no value; fill with 0 where nothing happened, or leave them out with filter=", found["cell"].isna()), ("a value that is infinite or not a number; look for them", found["cell"] == BAD)):
         if wrong.any():
-            n = int(found.loc[wrong, "_count"].sum())
+            n = int(found.loc[wrong, "count"].sum())
             raise SchemaError(f"units.{term.column}: {n} units that count have {said}", table="units", column=term.column, rule="required", count=n)
-    place = found.merge(groups.assign(_group=np.arange(len(groups))), on=keys, how="left").sort_values(["_group", "_cell"])
-    return Cells(place["_group"].to_numpy(int), place["_cell"].to_numpy(int), place["_count"].to_numpy(float), place["_total"].to_numpy(float))
+    place = found.merge(groups.set_axis(names, axis=1).assign(group=np.arange(len(groups))), on=names, how="left").sort_values(["group", "cell"])
+    return Cells(place["group"].to_numpy(int), place["cell"].to_numpy(int), place["count"].to_numpy(float), place["total"].to_numpy(float))
 
 # %% ../../nbs/26_experiments/05_cells.ipynb #8fca16df
 def weighted_quantile(values: np.ndarray, counts: np.ndarray, q: Any) -> np.ndarray:

@@ -6,14 +6,14 @@
 __all__ = ['SCALES', 'LEAST', 'homogeneity', 'comparable', 'Shrunk', 'shrink', 'SegmentEffects', 'segment_effects',
            'EffectOverTime', 'effect_over_time', 'Interaction', 'interaction']
 
-# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #c993cb94
+# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #037a8b30
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import narwhals as nw
 import numpy as np
-from scipy.special import fdtrc, ndtri, stdtrit
+from scipy.special import fdtrc, ndtri, softmax, stdtrit
 
 from ..core.checks import check_choice, check_columns, check_number
 from ..core.errors import ParameterError
@@ -47,7 +47,7 @@ def homogeneity(effect: Any, error: Any, df: Any = np.inf) -> tuple[Any, Any]:
     statistic = (weight * (effect - mean)**2).sum(axis=-1) / (k - 1) / (1 + 2 * (k - 2) / (k**2 - 1) * s)
     return statistic, fdtrc(k - 1, (k**2 - 1) / (3 * np.maximum(s, 1e-12)), statistic)   # fdtrc knows no infinite df
 
-# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #fe067fee
+# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #6dae7e91
 SCALES = ("relative", "absolute")
 
 
@@ -66,9 +66,9 @@ def comparable(n: Any, value: Any, variance: Any, scale: str = "relative") -> tu
         Relative effects of values that are not above 0.
     """
     (n0, n1), (m0, m1), (v0, v1) = (np.asarray(one, float) for one in (n, value, variance))
-    ratio, base, size = np.float64(1), np.float64(1), n0 * n1 / (n0 + n1)
+    ratio = base = np.float64(1)
     if scale == "relative":
-        below, above = ((size * one).sum(axis=-1, keepdims=True) for one in (m0, m1))
+        below, above = ((n0 * n1 / (n0 + n1) * one).sum(axis=-1, keepdims=True) for one in (m0, m1))
         if not ((below > 0) & (above > 0)).all() or not ((base := (n0 * m0 + n1 * m1 * below / above) / (n0 + n1)) > 0).all():
             raise ParameterError("there are segments whose values are not above 0, so they have no relative effects; ask for scale='absolute'")
         ratio = above / below
@@ -84,7 +84,7 @@ def _relative(y: Any, ratio: Any, share: Any) -> np.ndarray:
     with np.errstate(divide="ignore"):
         return np.where(room > 0, np.maximum(ratio * (1 + y / room), 0) - 1, np.inf)
 
-# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #694e5438
+# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #3f8151df
 class Shrunk(NamedTuple):
     """Effects after shrinkage: of each segment effect and standard error, shape (k,); their mean, and the spread of true effects (median, low, high)."""
 
@@ -102,7 +102,6 @@ def shrink(effect: Any, error: Any, alpha: float = 0.05) -> Shrunk:
     effect, error : array_like, shape (k,)
         At least two effects, and their standard errors, above 0.
     alpha : float
-        One less the level of the interval of the spread.
 
     Raises
     ------
@@ -127,8 +126,7 @@ def shrink(effect: Any, error: Any, alpha: float = 0.05) -> Shrunk:
     near = coarse[fit > fit.max() - 30]
     x = np.linspace(near[0] - step, near[-1] + step, 400)
     fit, weight, total, mean = given(x)
-    p = np.exp(fit - fit.max())
-    p /= p.sum()
+    p = softmax(fit)
     kept = unit * np.exp(x)[:, None] * weight
     each = mean[:, None] + kept * (y - mean[:, None])
     middle = p @ each
@@ -166,7 +164,7 @@ def _forest(title: str, names: Sequence[str], scale: str, layers: Mapping[str, t
                         error_x={"type": "data", "symmetric": False, "array": high - effect, "arrayminus": effect - low, "color": colour, "thickness": 1.5}, hovertemplate=f"%{{y}}: %{{x}} ({label})<extra></extra>")
     return fig.add_vline(x=0, line_color=QUIET, line_width=1)
 
-# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #82ed5aa0
+# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #ec0c8c40
 @dataclass(frozen=True)
 class SegmentEffects(NotedResult):
     """Effects by segment; made by `segment_effects`.
@@ -175,17 +173,14 @@ class SegmentEffects(NotedResult):
     ----------
     table : pandas.DataFrame
         See `frame`.
-    metric : str
-    by : tuple of str
-    scale : {"relative", "absolute"}
+    metric, by, scale
+        What was asked.
     statistic, p : float
         Of "the effect is the same in all segments"; see `homogeneity`.
-    mean : float
-        Mean of true effects over segments, each counted once.
-    spread : tuple of float
-        Standard deviation of true effects between segments: median, and the ends of its interval.
-    alpha : float
-    notes : tuple of str
+    mean, spread
+        Mean of true effects over segments, each counted once; and their standard deviation: median, and the ends of its interval.
+    alpha, notes
+        Level, and what to beware of.
     """
 
     table: "pd.DataFrame" = field(repr=False)
@@ -223,7 +218,7 @@ class SegmentEffects(NotedResult):
         layers = {"as found": (t["effect"], t["low"], t["high"], QUIET), "shrunken": (t["shrunken"], t["shrunken_low"], t["shrunken_high"], ACCENT)}
         return _forest(self.verdict, t[[*self.by]].astype(str).agg(" · ".join, axis=1).tolist(), self.scale, layers)
 
-# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #8f17eca4
+# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #ac8f5827
 def segment_effects(made: Moments, control: Any, metric: str, by: str | Sequence[str], variant: Any = None, scale: str = "relative", correction: str = "benjamini-hochberg", alpha: float = 0.05) -> SegmentEffects:
     """Effects in each segment, whether they differ, and what they are without the noise.
 
@@ -235,7 +230,6 @@ def segment_effects(made: Moments, control: Any, metric: str, by: str | Sequence
         Its variant.
     metric : str
     by : str or sequence of str
-        Columns of segments.
     variant : object, optional
         The treatment, where there are several.
     scale : {"relative", "absolute"}
@@ -259,20 +253,18 @@ def segment_effects(made: Moments, control: Any, metric: str, by: str | Sequence
     small = [f"{metric}: {len(t) - enough.sum()} segments have fewer than {LEAST} units an arm, or values that do not vary; they are not compared"] if not enough.all() else []
     y, error, ratio = comparable(n[:, enough], value[:, enough], variance[:, enough], scale)
     statistic, p = homogeneity(y, error, n[:, enough].sum(axis=0) - 2)
-    some, reach = shrink(y, error, alpha), -ndtri(alpha / 2) * np.array([0, 1, -1])
-    relative = scale == "relative"
-    share = n[1, enough] / n[:, enough].sum(axis=0)
-    for name, steps in zip(("shrunken", "shrunken_low", "shrunken_high"), reach, strict=True):
-        ends = some.effect - steps * some.error
-        t.loc[enough, name] = _relative(ends, ratio, share) if relative else ends
-    if relative:
+    some, reach = shrink(y, error, alpha), -ndtri(alpha / 2)
+    ends, mean = [some.effect + step * some.error for step in (0, -reach, reach)], some.mean
+    if scale == "relative":
+        share = n[1, enough] / n[:, enough].sum(axis=0)
+        ends, mean = [_relative(one, ratio, share) for one in ends], float(_relative(mean, ratio.item(), share.mean()))
         t[["effect", "low", "high"]] = t[["relative", "relative_low", "relative_high"]]
-    mean = float(_relative(some.mean, ratio[0], share.mean())) if relative else some.mean
-    columns = [*cut, "n_control", "n", "control_value", "value", "effect", "low", "high", "p", "p_adjusted", "shrunken", "shrunken_low", "shrunken_high"]
-    low, middle, high = sorted(float(one * ratio.item()) for one in some.spread)
-    return SegmentEffects(t[columns], metric, tuple(cut), scale, float(statistic), float(p), mean, (middle, low, high), alpha, (*found.notes, *small))
+    t.loc[enough, ["shrunken", "shrunken_low", "shrunken_high"]] = np.column_stack(ends)
+    median, low, high = (one * ratio.item() for one in some.spread)
+    t = t[[*cut, "n_control", "n", "control_value", "value", "effect", "low", "high", "p", "p_adjusted", "shrunken", "shrunken_low", "shrunken_high"]]
+    return SegmentEffects(t, metric, tuple(cut), scale, float(statistic), float(p), mean, (median, low, high), alpha, (*found.notes, *small))
 
-# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #32c03c57
+# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #caa08382
 @dataclass(frozen=True)
 class EffectOverTime(NotedResult):
     """The effect over days since the exposure; made by `effect_over_time`.
@@ -284,9 +276,8 @@ class EffectOverTime(NotedResult):
     scale : {"relative", "absolute"}
     change, change_low, change_high, p : float
         Change of the effect from the first window to the last, its interval, and the p-value of none.
-    alpha : float
-    notes : tuple of str
-        Who was left out, and what to beware of.
+    alpha, notes
+        Level; who was left out, and what to beware of.
     """
 
     table: "pd.DataFrame" = field(repr=False)
@@ -310,8 +301,7 @@ class EffectOverTime(NotedResult):
         """What becomes of the effect, in words; for outcomes of which more is better."""
         if self.p > self.alpha:
             return "no change that can be seen"
-        fades = "fades (novelty)" if self.table["effect"].iloc[0] > 0 else "falls"
-        return fades if self.change < 0 else "grows (primacy, learning)"
+        return "grows (primacy, learning)" if self.change > 0 else "fades (novelty)" if self.table["effect"].iloc[0] > 0 else "falls"
 
     def plot(self) -> "go.Figure":
         """The effect in each window, with its interval."""
@@ -323,7 +313,7 @@ class EffectOverTime(NotedResult):
                         error_y={"type": "data", "symmetric": False, "array": t["high"] - t["effect"], "arrayminus": t["effect"] - t["low"], "color": QUIET})
         return fig.add_hline(y=0, line_color=QUIET, line_width=1)
 
-# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #50a3440b
+# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #0b9a0623
 def effect_over_time(units: Any, control: Any, windows: Mapping[str, tuple[float, float]], variant: Any = None, age: str | None = "age", covariate: str | Sequence[str] = (), scale: str = "relative", alpha: float = 0.05) -> EffectOverTime:
     """Whether the effect fades or grows with the days since the exposure.
 
@@ -335,14 +325,12 @@ def effect_over_time(units: Any, control: Any, windows: Mapping[str, tuple[float
         Its variant.
     windows : mapping of str to (float, float)
         Of each column the first day since the exposure, and how many days it has, such as `{"week1": (0, 7), "week2": (7, 7)}`; at least two, in order. See `experiments.measures.Measure`.
-    variant : object, optional
-        The treatment, where there are several.
+    variant, scale, alpha
+        As of `segment_effects`.
     age : str, optional
         Column of the days that each unit has been seen for; None: all were seen through the last window.
     covariate : str or sequence of str
-        Columns known before the exposure, as of `experiments.metrics.Mean`.
-    scale : {"relative", "absolute"}
-    alpha : float
+        As of `experiments.metrics.Mean`.
 
     Raises
     ------
@@ -352,51 +340,40 @@ def effect_over_time(units: Any, control: Any, windows: Mapping[str, tuple[float
         As `experiments.moments.moments`.
     """
     check_choice(scale, SCALES, "scale")
-    spans = np.array([_span(name, one) for name, one in windows.items()]).reshape(-1, 2)
-    if len(spans) < 2 or (np.diff(spans.mean(axis=1)) <= 0).any():
-        raise ParameterError(f"windows {dict(windows)}: needs two or more, each later than the one before")
-    table, notes = _seen(lazy(units, ["variant", *windows, *([age] if age else []), *([covariate] if isinstance(covariate, str) else covariate)]), age, float(spans.max()))
+    if len(windows) < 2 or not all(isinstance(one, tuple | list) and len(one) == 2 for one in windows.values()):
+        raise ParameterError(f"windows {dict(windows)}: needs two columns or more, and of each the first day since the exposure and a number of days")
+    first, days = np.array([[check_number(start, f"first day of {name}", 0), check_number(long, f"days of {name}", 1e-6)] for name, (start, long) in windows.items()], float).T
+    x, end = first + days / 2, float((first + days).max())
+    if (np.diff(x) <= 0).any():
+        raise ParameterError(f"windows {dict(windows)}: each must be later than the one before")
+    table, notes = lazy(units, ["variant", *windows, *([age] if age else []), *([covariate] if isinstance(covariate, str) else covariate)]), []
     schema = table.collect_schema()
-    table = table.with_columns(**{name: Term(name).expression(schema) / float(days) for name, days in zip(windows, np.diff(spans)[:, 0], strict=True)})
+    if age is not None:
+        check_columns(schema.names(), [age], "units")
+        every, kept = table.select(every=nw.len(), kept=(nw.col(age) >= end).cast(nw.Int64).sum()).collect("pyarrow").rows()[0]
+        table = table.filter(nw.col(age) >= end)
+        if not kept:
+            raise ParameterError(f"windows: none of {format_number(every)} units was seen for {end:g} days; leave out the late windows, or wait")
+        notes = [f"{format_number(every - kept)} of {format_number(every)} units were not seen for {end:g} days, and are left out"] if kept < every else []
+    table = table.with_columns(**{name: Term(name).expression(schema) / float(long) for name, long in zip(windows, days, strict=True)})
     found = effects(_two_arms(moments(table, [Mean(name, covariate=covariate) for name in windows]), control, variant), control, alpha=alpha)
     t = found.frame()
-    x = spans.mean(axis=1)
     slope = (x - x.mean()) * (x[-1] - x[0]) / ((x - x.mean())**2).sum()
     m0, m1 = t["control_value"].to_numpy(), t["value"].to_numpy()
     if scale == "relative" and not (m0 > 0).all():
         raise ParameterError(f"{t['metric'][np.argmin(m0)]}: the control's value is not above 0, so there is no relative effect; ask for scale='absolute'")
-    own, other = (slope / m0, slope * m1 / m0**2) if scale == "relative" else (slope, slope)
-    treated, untreated = (sum((float(c) * nw.col(name) for c, name in zip(weights, windows, strict=True)), nw.lit(0.0)) for weights in (own, other))
+    weights = (slope / m0, slope * m1 / m0**2) if scale == "relative" else (slope, slope)
+    treated, untreated = (sum((float(c) * nw.col(name) for c, name in zip(one, windows, strict=True)), nw.lit(0.0)) for one in weights)
     line = table.with_columns(_change=nw.when(nw.col("variant") == control).then(untreated).otherwise(treated))
     row = effects(_two_arms(moments(line, Mean("_change", covariate=covariate)), control, variant), control).row("_change")
     if not row["standard_error"] > 0:
         raise ParameterError("windows: no unit changes from window to window; there is nothing to compare")
     t["effect"], t["low"], t["high"] = (t[name] for name in (("relative", "relative_low", "relative_high") if scale == "relative" else ("effect", "low", "high")))
     change, reach = float(slope @ t["effect"]), -float(stdtrit(row["df"], alpha / 2)) * row["standard_error"]
-    t = t.assign(window=t["metric"], first=spans[:, 0], end=spans[:, 1])[["window", "first", "end", "n_control", "n", "control_value", "value", "effect", "low", "high", "p"]]
+    t = t.assign(window=t["metric"], first=first, end=first + days)[["window", "first", "end", "n_control", "n", "control_value", "value", "effect", "low", "high", "p"]]
     return EffectOverTime(t, scale, change, change - reach, change + reach, float(two_sided(change / row["standard_error"], row["df"])), alpha, (*notes, *found.notes))
 
-
-def _span(name: str, given: Any) -> tuple[float, float]:
-    """First day and end of a window."""
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        raise ParameterError(f"window {name} {given!r}: needs the first day since the exposure, and a number of days")
-    first = check_number(given[0], f"first day of {name}", 0)
-    return first, first + check_number(given[1], f"days of {name}", 1e-6)
-
-
-def _seen(table: nw.LazyFrame, age: str | None, end: float) -> tuple[nw.LazyFrame, list[str]]:
-    """Units that were seen for `end` days, and a note of the others."""
-    if age is None:
-        return table, []
-    check_columns(table.collect_schema().names(), [age], "units")
-    old = table.filter(nw.col(age) >= end)
-    every, kept = (one.select(n=nw.len()).collect("pyarrow").rows()[0][0] for one in (table, old))
-    if not kept:
-        raise ParameterError(f"windows: none of {format_number(every)} units was seen for {end:g} days; leave out the late windows, or wait")
-    return old, [f"{format_number(every - kept)} of {format_number(every)} units were not seen for {end:g} days, and are left out"] if kept < every else []
-
-# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #3a95dd43
+# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #fd1c6fef
 @dataclass(frozen=True)
 class Interaction(NotedResult):
     """How a second experiment changes the effects of a first; made by `interaction`.
@@ -405,13 +382,12 @@ class Interaction(NotedResult):
     ----------
     table : pandas.DataFrame
         See `frame`.
-    second : str
-        Column of the second experiment.
-    scale : {"relative", "absolute"}
+    second, scale
+        What was asked.
     independence : float
         p-value of "both were drawn independently".
-    alpha : float
-    notes : tuple of str
+    alpha, notes
+        Level, and what to beware of.
     """
 
     table: "pd.DataFrame" = field(repr=False)
@@ -435,14 +411,15 @@ class Interaction(NotedResult):
         one = self.table.sort_values("p").iloc[0]
         if one["p_adjusted"] > self.alpha:
             return f"The experiments do not change each other's effects, as far as can be seen ({_p(one['p_adjusted'])})"
-        return f"With {self.second} {one[self.second]} the effect on {one['metric']} is {_signed(one['effect_with'], self.scale)} instead of {_signed(one['effect_without'], self.scale)} ({_p(one['p_adjusted'])})"
+        there, alone = (_signed(one[name], self.scale) for name in ("effect_with", "effect_without"))
+        return f"With {self.second} {one[self.second]} the effect on {one['metric']} is {there} instead of {alone} ({_p(one['p_adjusted'])})"
 
     def plot(self) -> "go.Figure":
         """Differences of the effects, with their intervals."""
         t = self.table
         return _forest(self.verdict, t[["metric", "variant", self.second]].astype(str).agg(" · ".join, axis=1).tolist(), self.scale, {"difference of effects": (t["interaction"], t["low"], t["high"], ACCENT)})
 
-# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #8b320413
+# %% ../../nbs/26_experiments/60_heterogeneity.ipynb #ecf6cb9b
 def interaction(made: Moments, control: Any, second: str, second_control: Any, metrics: Sequence[str] | None = None, scale: str = "relative", correction: str = "holm", alpha: float = 0.05) -> Interaction:
     """How the effects of one experiment differ between the arms of another.
 
@@ -456,17 +433,16 @@ def interaction(made: Moments, control: Any, second: str, second_control: Any, m
         Column of the second experiment's variants; units without one are left out.
     metrics : sequence of str, optional
         Names; without it all.
-    scale : {"relative", "absolute"}
-        Of effects; the interaction is the difference of two relative or two absolute effects.
-    correction : str
-        One of `experiments.multiplicity.METHODS`, over all rows.
-    alpha : float
+    scale, correction, alpha
+        As of `segment_effects`; the correction is over all rows.
 
     Raises
     ------
     ParameterError
         As `experiments.fixed.effects`; the second experiment has no such control, or no treatment.
     """
+    from scipy.stats import chi2_contingency
+
     check_choice(scale, SCALES, "scale")
     counts = made.summed("variant", second)
     known = counts.groups[second].notna()
@@ -484,18 +460,8 @@ def interaction(made: Moments, control: Any, second: str, second_control: Any, m
         raise ParameterError(f"{second}: no two arms have two units of each variant, and values that vary; there is nothing to compare")
     t["interaction"] = t["effect_with"] - t["effect_without"]
     t["low"], t["high"], t["p"], t["standard_error"], t["df"] = welch(t["interaction"], t["_error_without"]**2, t["_error"]**2, t["df_without"], t["df"], alpha)
-    t["p_adjusted"] = adjust_p(t["p"].to_numpy(), correction)
-    columns = ["metric", "variant", second, "effect_without", "effect_with", "interaction", "standard_error", "df", "low", "high", "p", "p_adjusted"]
-    independence, notes = _independent(counts, second)
-    return Interaction(t[columns], second, scale, independence, alpha, (*notes, *found.notes))
-
-
-def _independent(counts: Moments, second: str) -> tuple[float, list[str]]:
-    """p-value of two experiments drawn independently, and notes."""
-    from scipy.stats import chi2_contingency
-
-    cells = counts.groups.assign(_n=counts.size)
-    p = float(chi2_contingency(cells.pivot_table(index="variant", columns=second, values="_n", fill_value=0), correction=False).pvalue)
-    alone = int(cells.loc[cells[second].isna(), "_n"].sum())
-    notes = [f"{format_number(alone)} units are not in {second}, and left out"] if alone else []
-    return p, notes + ([f"variant and {second} were not drawn independently ({_p(p)}); look for the reason before reading on"] if p < ALARM else [])
+    t = t.assign(p_adjusted=adjust_p(t["p"].to_numpy(), correction))[["metric", "variant", second, "effect_without", "effect_with", "interaction", "standard_error", "df", "low", "high", "p", "p_adjusted"]]
+    independence = float(chi2_contingency(counts.groups.assign(_n=counts.size).pivot_table(index="variant", columns=second, values="_n", fill_value=0), correction=False).pvalue)
+    alone, together = int(counts.size[~known].sum()), f"variant and {second} were not drawn independently ({_p(independence)}); look for the reason before reading on"
+    notes = [f"{format_number(alone)} units are not in {second}, and left out"] * (alone > 0) + [together] * (independence < ALARM)
+    return Interaction(t, second, scale, independence, alpha, (*notes, *found.notes))

@@ -101,7 +101,7 @@ def _daily(made: Moments, metric: Metric) -> Sequence[float] | None:
     days = pd.Series(n, pd.to_datetime(some.groups[made.day]))[n > 0].resample("D").sum().tolist()
     return days[:len(days) // 7 * 7 or None]
 
-# %% ../../nbs/26_experiments/52_history.ipynb #81a28819
+# %% ../../nbs/26_experiments/52_history.ipynb #a30137f9
 def _cluster_rows(made: Moments) -> tuple["pd.DataFrame", list[Metric]]:
     """One row a cluster with its totals, and the metrics as ratios of totals."""
     import pandas as pd
@@ -134,7 +134,7 @@ def _split(x: np.ndarray, made: Moments, repeats: int, share: float, rng: np.ran
     """Moments of the arms 0 and 1 of random splits; without third powers, since the simulation itself shows what skewness does."""
     import pandas as pd
 
-    _, pairs, cubed = needed(made.metrics)
+    _, pairs, cubed, _ = needed(made.metrics)
     (i, j), terms, sums = np.array(pairs).T, x.shape[1], np.zeros((2, repeats, 1 + 2 * x.shape[1] + len(pairs)))
     for start in range(0, len(x), ROWS):
         part = np.nan_to_num(x[start:start + ROWS])
@@ -195,7 +195,7 @@ class SplitSimulation(NotedResult):
             fig.add_scatter(x=x, y=(np.searchsorted(p, x, side="right") / len(p)).round(4), mode="lines", name=name, line_color=OKABE_ITO[number % len(OKABE_ITO)], hovertemplate="%{y:.1%}")
         return fig.add_vline(x=self.alpha, line_color=QUIET, line_width=1)
 
-# %% ../../nbs/26_experiments/52_history.ipynb #38bc29ab
+# %% ../../nbs/26_experiments/52_history.ipynb #798aa61a
 def aa_simulation(units: Any, metrics: Metric | Sequence[Metric], repeats: int = 1000, share: float = 0.5, alpha: float = 0.05, cluster: str | None = None, most: int = 1_000_000, seed: int = 0, lift: float = 0.0) -> SplitSimulation:
     """Random splits of the same units without a treatment: how often an effect is found.
 
@@ -275,7 +275,8 @@ def _planted(metric: Metric, own: "pd.DataFrame", step: float) -> "pd.Series":
     import pandas as pd
 
     if isinstance(metric, Proportion) and not metric.covariate:
-        p = share_p(own["control_value"] * own["n_control"], own["n_control"], (own["value"] + step).clip(0, 1) * own["n"], own["n"])
+        k0, k1 = (own["control_value"] * own["n_control"]).round(), ((own["value"] + step).clip(0, 1) * own["n"]).round()   # whole ones, for Fisher's test
+        p = share_p(k0, own["n_control"], k1, own["n"])
     else:
         p = welch(own["effect"] + step, own["control_variance"], own["variance"], own["control_df"], own["value_df"])[2]
     return pd.Series(p, own.index)

@@ -6,9 +6,9 @@
 __all__ = ['DIRECTIONS', 'Component', 'KINDS', 'Term', 'Metric', 'Mean', 'Proportion', 'Retention', 'Ratio', 'Quantile',
            'restore_metric', 'check_metrics']
 
-# %% ../../nbs/26_experiments/00_metrics.ipynb #88ae5088
+# %% ../../nbs/26_experiments/00_metrics.ipynb #9a8d9153
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ import narwhals as nw
 from ..core.checks import check_choice, check_columns, check_number
 from ..core.errors import ParameterError, SchemaError
 
-# %% ../../nbs/26_experiments/00_metrics.ipynb #60ae99c1
+# %% ../../nbs/26_experiments/00_metrics.ipynb #2046ee79
 @dataclass(frozen=True)
 class Term:
     """A column as a metric reads it.
@@ -29,8 +29,8 @@ class Term:
         Values beyond are set to these.
     positive : bool
         1 where the column is above 0, else 0.
-    binary, nonnegative : bool
-        Only 0 and 1, or only numbers from 0 on, are numbers.
+    binary : bool
+        Only 0 and 1 are numbers.
     filter : str, optional
         Only units with True in this column count.
     age : str, optional
@@ -43,7 +43,6 @@ class Term:
     high: float | None = None
     positive: bool = False
     binary: bool = False
-    nonnegative: bool = False
     filter: str | None = None
     age: str | None = None
     days: float = 0
@@ -64,6 +63,8 @@ class Term:
         check_columns(schema, [name for name in (self.column, self.filter, self.age) if name], "units")
         if not (schema[self.column].is_numeric() or schema[self.column] == nw.Boolean):
             raise SchemaError(f"units.{self.column} is of {schema[self.column]}: a metric needs numbers or yes and no", table="units", column=self.column, rule="type")
+        if self.age and not schema[self.age].is_numeric():
+            raise SchemaError(f"units.{self.age} is of {schema[self.age]}: an age needs days as numbers", table="units", column=self.age, rule="type")
         if self.filter and schema[self.filter] != nw.Boolean:
             raise SchemaError(f"units.{self.filter} is of {schema[self.filter]}: a filter needs True and False", table="units", column=self.filter, rule="type")
         value = (nw.col(self.column).cast(nw.Int8) if schema[self.column] == nw.Boolean else nw.col(self.column)).cast(nw.Float64)
@@ -71,14 +72,12 @@ class Term:
             value = (value > 0).cast(nw.Int8) + (value - value)   # engines hold that NaN is above 0; NaN - NaN is NaN
         if self.binary:
             value = nw.when((value == 0) | (value == 1)).then(value).otherwise(nw.when(~value.is_null()).then(float("nan")))
-        if self.nonnegative:
-            value = nw.when(~(value < 0)).then(value).otherwise(nw.when(~value.is_null()).then(float("nan")))
         if self.low is not None or self.high is not None:
-            value = value.clip(self.low, self.high)
+            value = nw.when(~value.is_nan()).then(value.clip(self.low, self.high)).otherwise(value)   # engines clip NaN to the upper limit
         asked = self.counts()
         return value if asked is None else nw.when(asked).then(value)
 
-# %% ../../nbs/26_experiments/00_metrics.ipynb #4d6d6b15
+# %% ../../nbs/26_experiments/00_metrics.ipynb #5bf4aa3f
 DIRECTIONS = ("increase", "decrease")
 Component = tuple[str, str | None]
 
@@ -114,7 +113,9 @@ class Metric(ABC):
 
     def __post_init__(self) -> None:
         check_choice(self.direction, DIRECTIONS, "direction")
-        given = [self.covariate] if isinstance(self.covariate, str) or self._is_pair() else list(self.covariate)
+        given = [self.covariate] if isinstance(self.covariate, str) or self._is_pair() else self.covariate
+        if not isinstance(given, list | tuple) or not all(isinstance(one, str | list | tuple) for one in given) or not isinstance(self.name, str):
+            raise ParameterError(f"{type(self).__name__}: covariate {self.covariate!r} and name {self.name!r}: needs names of columns, or pairs of them, and a text")
         pairs = tuple((one, None) if isinstance(one, str) else tuple(one) for one in given)
         object.__setattr__(self, "covariate", pairs)   # one form, so that equal metrics are equal
         for column in (*(name for pair in (self.outcome(), *pairs) for name in pair), self.filter):
@@ -136,8 +137,10 @@ class Metric(ABC):
             if low is not None and high is not None and not low < high:
                 raise ParameterError(f"winsorize {self.winsorize!r}: the first limit must be below the second")
             object.__setattr__(self, "winsorize", (low, high))
-        elif self.winsorize is not None and not 0.5 < check_number(self.winsorize, "winsorize", 0, 1) < 1:
-            raise ParameterError(f"winsorize {self.winsorize!r}: needs a share between 0.5 and 1, or two limits")
+        elif self.winsorize is not None:
+            if not 0.5 < check_number(self.winsorize, "winsorize", 0, 1) < 1:
+                raise ParameterError(f"winsorize {self.winsorize!r}: needs a share between 0.5 and 1, or two limits")
+            object.__setattr__(self, "winsorize", float(self.winsorize))
 
     def _label(self) -> str:
         return " / ".join(column for column in self.outcome() if column)
@@ -145,7 +148,7 @@ class Metric(ABC):
     def components(self) -> tuple[tuple[Term, Term | None], ...]:
         """The outcome's terms, and those of each covariate."""
         low, high = self.winsorize if isinstance(self.winsorize, tuple) else (None, None)
-        made = [(self._term(one), replace(self._term(other), nonnegative=True) if other else None) for one, other in (self.outcome(), *self.covariate)]
+        made = [(self._term(one), self._term(other) if other else None) for one, other in (self.outcome(), *self.covariate)]
         return ((replace(made[0][0], low=low, high=high), made[0][1]), *made[1:])
 
     def _term(self, column: str) -> Term:
@@ -159,7 +162,7 @@ class Metric(ABC):
         """The metric, for JSON; `restore_metric` makes it again."""
         return {"kind": type(self).__name__, **{one.name: getattr(self, one.name) for one in fields(self)}}
 
-# %% ../../nbs/26_experiments/00_metrics.ipynb #b1e7b9a0
+# %% ../../nbs/26_experiments/00_metrics.ipynb #64177824
 @dataclass(frozen=True)
 class Mean(Metric):
     """Mean of a column over units, such as revenue a customer."""
@@ -197,7 +200,9 @@ class Retention(Proportion):
     age: str = "age"
 
     def __post_init__(self) -> None:
-        check_number(self.day, "day", 0)
+        object.__setattr__(self, "day", check_number(self.day, "day", 0))
+        if not isinstance(self.age, str) or not self.age:
+            raise ParameterError(f"age: {self.age!r} is no name of a column")
         super().__post_init__()
 
     def _term(self, column: str) -> Term:
@@ -213,6 +218,11 @@ class Ratio(Metric):
 
     numerator: str = field(kw_only=False)
     denominator: str = field(kw_only=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.denominator, str):
+            raise ParameterError(f"Ratio: {self.denominator!r} is no name of a column")
+        super().__post_init__()
 
     def outcome(self) -> Component:
         """Both columns."""
@@ -233,13 +243,14 @@ class Quantile(Metric):
     def _check_limits(self) -> None:
         if not 0 < check_number(self.q, "q", 0, 1) < 1:
             raise ParameterError(f"q {self.q!r}: needs a number between 0 and 1")
+        object.__setattr__(self, "q", float(self.q))
         if self.covariate or self.winsorize is not None:
             raise ParameterError("Quantile: covariates and winsorize are of means; a quantile has no use for them")
 
     def _label(self) -> str:
         return f"{self.value} q{self.q:g}"
 
-# %% ../../nbs/26_experiments/00_metrics.ipynb #8bea453a
+# %% ../../nbs/26_experiments/00_metrics.ipynb #99f87951
 KINDS: dict[str, type[Metric]] = {kind.__name__: kind for kind in (Mean, Proportion, Retention, Ratio, Quantile)}
 
 
@@ -264,7 +275,7 @@ def restore_metric(state: Mapping[str, Any]) -> Metric:
 
 def check_metrics(metrics: Any) -> tuple[Metric, ...]:
     """The metrics, if there are any and no two share a name."""
-    given = (metrics,) if isinstance(metrics, Metric) else tuple(metrics)
+    given = (metrics,) if isinstance(metrics, Metric) or not isinstance(metrics, Iterable) else tuple(metrics)
     if not given or not all(isinstance(one, Metric) for one in given):
         raise ParameterError(f"metrics {metrics!r}: needs at least one of {', '.join(KINDS)}")
     names = [one.name for one in given]

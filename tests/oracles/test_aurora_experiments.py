@@ -1,7 +1,7 @@
 """The experiments of the simulated tenant `aurora`, read out from its tables by this package: what was planted lies in the interval, and the broken split is seen.
 
 An interval of 95 % misses one time in twenty by chance, so a seed is not chosen for its outcome: over eight worlds what is planted
-is missed at most three times by autoplay, and as often by checkout (the binomial chance of more is 4 in 1,000).
+is missed at most three times by autoplay, and as often by checkout (the binomial chance of more is 4 in 10,000).
 """
 
 import numpy as np

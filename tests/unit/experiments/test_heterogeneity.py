@@ -152,6 +152,14 @@ def test_clear_effects_stay_and_equal_ones_come_together():
     assert same.effect == pytest.approx(np.full(400, 3.0)) and same.spread[2] < 0.4 and same.error.max() < 0.3
 
 
+@pytest.mark.parametrize(("k", "tau"), [(2000, 0.5), (2000, 1.3), (10_000, 5)])
+def test_the_spread_of_many_segments(k, tau):
+    """With k effects of error 1 the standard error of τ² is √(2/k) (1 + τ²); within 3.29 of them, and the interval is 3.92 of them wide."""
+    some = shrink(np.random.default_rng(5).normal(0, np.sqrt(1 + tau**2), k), np.ones(k))
+    se = np.sqrt(2 / k) * (1 + tau**2)
+    assert abs(some.spread[0]**2 - tau**2) < 3.29 * se and some.spread[2]**2 - some.spread[1]**2 == pytest.approx(3.92 * se, rel=0.1)
+
+
 @pytest.mark.parametrize(("effect", "error"), [([1.0], [1.0]), ([1, 2], [1, 0]), ([1, 2], [1, -1]), ([1, np.nan], [1, 1]), ([1, 2], [1, np.inf]), ([1, 2], [1, 1, 1]), ([[1, 2]], [[1, 1]])])
 def test_bad_effects(effect, error):
     with pytest.raises(ParameterError, match="needs two effects or more"):
@@ -236,6 +244,14 @@ def test_a_treatment_without_a_buyer_has_its_say():
         rows.loc[rows[(rows["country"] == country) & (rows["variant"] == variant)].index[:k], "bought"] = 1.0
     t = segment_effects(moments(rows, Proportion("bought"), by="country"), "control", "bought", "country").frame()
     assert t["effect"][1] == -1 and -1 < t["shrunken"][1] < t["shrunken"].drop(1).min() and (t["shrunken_low"] >= -1).all()
+
+
+def test_an_effect_without_an_upper_end():
+    """Nobody of 30 and 3 of 30, in turns: the control may have nothing at all."""
+    bought = np.r_[np.zeros(30), np.ones(3), np.zeros(27), np.ones(3), np.zeros(57)]
+    rows = pd.DataFrame({"variant": np.tile(np.repeat(["control", "new"], 30), 2), "country": np.repeat([1, 2], 60), "bought": bought})
+    t = segment_effects(moments(rows, Proportion("bought"), by="country"), "control", "bought", "country").frame()
+    assert t["shrunken_high"][0] == np.inf and t["shrunken_low"][1] == -1 and np.isfinite(t["shrunken"]).all()
 
 
 def test_one_of_several_treatments():
@@ -330,8 +346,8 @@ def test_other_frames_kinds_of_columns_and_treatments():
         effect_over_time(d, "control", WINDOWS)
 
 
-@pytest.mark.parametrize(("windows", "message"), [({}, "needs two or more"), ({"w1": (0, 7)}, "needs two or more"), ({"w1": (7, 7), "w2": (0, 7)}, "each later"), ({"w1": (0, 7), "w2": (0, 7)}, "each later"),
-                                                  ({"w1": 7, "w2": (7, 7)}, "window w1 7"), ({"w1": (0, 7), "w2": (7, 7, 7)}, "window w2"), ({"w1": (-1, 7), "w2": (7, 7)}, "first day of w1"), ({"w1": (0, 0), "w2": (7, 7)}, "days of w1"),
+@pytest.mark.parametrize(("windows", "message"), [({}, "needs two columns or more"), ({"w1": (0, 7)}, "needs two columns or more"), ({"w1": (7, 7), "w2": (0, 7)}, "each must be later"), ({"w1": (0, 7), "w2": (0, 7)}, "each must be later"),
+                                                  ({"w1": 7, "w2": (7, 7)}, "of each the first day"), ({"w1": (0, 7), "w2": (7, 7, 7)}, "of each the first day"), ({"w1": (-1, 7), "w2": (7, 7)}, "first day of w1"), ({"w1": (0, 0), "w2": (7, 7)}, "days of w1"),
                                                   ({"w1": (0, 7), "w2": (70, 7)}, "none of 6\u202f000 units was seen for 77 days")])
 def test_bad_windows(windows, message):
     with pytest.raises(ParameterError, match=message):

@@ -1,5 +1,6 @@
 """Baselines from history against hand computation; simulated splits against one query each and against theory."""
 import math
+from dataclasses import replace
 
 import duckdb
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from scipy.stats import binom, norm
+from scipy.stats import binom, fisher_exact, norm
 
 from tenant_lab.core.errors import ParameterError, SchemaError
 from tenant_lab.experiments.design import detectable_effect, plan, sample_size
@@ -49,6 +50,12 @@ def test_any_frame_has_a_history_and_its_variants_do_not_matter(made):
     by_variant = moments(made(frame), [Mean("revenue"), Proportion("buys")])
     for name in ("revenue", "buys"):
         assert baseline(by_variant, name).variance == pytest.approx(baseline(found, name).variance, rel=1e-12)
+
+
+def test_only_the_columns_that_are_needed_are_read():
+    frame = UNITS[["revenue"]].assign(mixed=[1, "two"] * (N // 2))   # Arrow refuses such a column
+    assert baseline(history_moments(frame, Mean("revenue")), "revenue").mean == pytest.approx(UNITS["revenue"].mean())
+    assert len(aa_simulation(frame, Mean("revenue"), repeats=100).p) == 100
 
 
 def test_history_needs_a_frame_and_its_columns():
@@ -204,6 +211,7 @@ def test_the_algebra_is_the_query(cluster, share):
     sizes = drawn.sum(axis=0)
     assert found.frame().set_index("metric")["n"][["revenue", "buys"]].tolist() == [len(drawn)] * 2
     assert found.frame().set_index("metric")["n"]["orders from day 7"] == (UNITS.loc[UNITS["age"] >= 7, "home"].nunique() if cluster else (UNITS["age"] >= 7).sum())
+    assert found.split_alarms <= 0.01
     assert within(sizes.mean() / len(drawn), share, len(drawn) * 100)
 
 
@@ -251,6 +259,9 @@ def test_heavy_tails_are_not():
     assert even.loc["x", "verdict"].endswith("should: winsorize it or take more units")
     assert even.loc["limited", "fits"]
     assert uneven.loc["limited", "found"] < uneven.loc["x", "low"]
+    assert uneven.loc["limited", "verdict"].endswith("should: split evenly or take more units")
+    alone = aa_simulation(x.assign(one=np.arange(5000)), Mean("x"), cluster="one").frame()
+    assert alone["verdict"][0].endswith("should: winsorize it or take more clusters")
     assert even.loc["limited", "verdict"].endswith("and 5.0% should")
 
 
@@ -262,6 +273,23 @@ def test_the_plans_promise_is_kept(metric, share):
     row = power_simulation(UNITS, metric, lift, repeats=1000, share=share, seed=6).frame().iloc[0]
     assert row["expected"] == pytest.approx(0.8, abs=2e-3)
     assert within(row["found"], 0.8, 1000)
+
+
+def test_a_plan_of_another_alpha():
+    lift = detectable_effect(baseline(MADE, "revenue"), N, relative=True, alpha=0.2)
+    row = power_simulation(UNITS, Mean("revenue"), lift, alpha=0.2, seed=8).frame().iloc[0]
+    assert row["expected"] == pytest.approx(0.8, abs=2e-3)
+    assert within(row["found"], 0.8, 1000)
+
+
+def test_clusters_in_which_nobody_counts_are_none():
+    frame = UNITS.assign(active=UNITS["active"] & (HOME >= 60))
+    metric = Mean("revenue", filter="active")
+    found = aa_simulation(frame, metric, repeats=100, cluster="home", seed=3)
+    assert found.frame()["n"][0] == frame.loc[frame["active"], "home"].nunique() <= 240
+    drawn = np.random.default_rng(3).random((300, 100), np.float32)[HOME, 7] < 0.5
+    slow = effects(moments(frame.assign(variant=drawn.astype(int)), metric, cluster="home"), 0).row("revenue")
+    assert found.p["revenue"][7] == pytest.approx(slow["p"], rel=1e-9)
 
 
 def test_the_promise_of_clusters_is_kept():
@@ -297,6 +325,34 @@ def test_more_than_most_are_sampled():
     assert len(aa_simulation(UNITS, Mean("revenue"), repeats=100, most=N).notes) == 1
 
 
+def test_nobody_is_sampled_twice():
+    """All but one of the numbers from 0 to N - 1: their sum lacks one of them."""
+    from tenant_lab.experiments.history import _split_units
+
+    _, split, _ = _split_units(pd.DataFrame({"x": np.arange(N)}), [Mean("x")], 100, 0.5, None, N - 1, 0)
+    both = split.where(split=0)
+    assert 0 <= N * (N - 1) / 2 - (both.sums.sum() + both.count.sum() * split.centre[0]) < N
+
+
+def test_rare_planted_shares_are_whole_numbers_for_fisher():
+    """Of 120 units 6 say yes, and the lift adds as many again: 0.05 of the treated, in whole units."""
+    yes = np.arange(120) < 6
+    found = power_simulation(pd.DataFrame({"x": yes}), Proportion("x"), 1.0, repeats=100, seed=9)
+    drawn = np.random.default_rng(9).random((120, 100), np.float32) < 0.5
+    for split in range(100):
+        n1, k1 = drawn[:, split].sum(), (yes & drawn[:, split]).sum()
+        more, k0, n0 = round(k1 + 0.05 * n1), 6 - k1, 120 - n1
+        if (k0 + more) / 120 * min(n0, n1) < 5:
+            assert found.p["x"][split] == pytest.approx(fisher_exact([[k0, n0 - k0], [more, n1 - more]]).pvalue, rel=1e-9)
+
+
+def test_a_share_near_one_stays_a_share():
+    """With 0.97 + 0.02 some arms would have more than all; those are all."""
+    frame = pd.DataFrame({"x": np.arange(100) % 33 > 0})
+    found = power_simulation(frame, Proportion("x"), 0.02, repeats=200)
+    assert found.p["x"].between(0, 1).all()
+
+
 def test_splits_with_an_empty_arm_are_left_out():
     """Of 12 units an arm of 45 % has fewer than two in 0.83 % of splits."""
     found = aa_simulation(UNITS[:12], Mean("revenue"), repeats=3000, share=0.45)
@@ -309,7 +365,10 @@ def test_splits_with_an_empty_arm_are_left_out():
 def test_the_picture_tells_the_worst():
     found = aa_simulation(UNITS, [Mean("revenue"), Proportion("buys")], repeats=400)
     fig, table = found.plot(), found.frame()
-    assert fig.layout.title.text in [f"{metric}: {verdict}" for metric, verdict in zip(table["metric"], table["verdict"], strict=True)]
+    for far in (0, 1):
+        worse = replace(found, table=table.assign(found=np.where(table.index == far, 0.9, 0.05)))
+        assert worse.plot().layout.title.text == f"{table['metric'][far]}: {table['verdict'][far]}"
+    assert replace(found, p=found.p * 0 + 0.5).plot().data[1].y[99:101].tolist() == [0, 1]   # up to x, x itself included
     assert [trace.name for trace in fig.data] == ["no effect", "revenue", "buys"]
     at = fig.data[1].x.tolist().index(0.05)
     assert fig.data[1].y[at] == pytest.approx(table["found"][0], abs=1e-4)
@@ -320,7 +379,7 @@ def test_the_picture_tells_the_worst():
 
 @pytest.mark.parametrize("given, said", [
     ({"metrics": Quantile("revenue")}, "revenue q0.5: a quantile has no moments"), ({"metrics": []}, "needs at least one"), ({"repeats": 99}, "repeats 99"), ({"repeats": 200.0}, "repeats 200.0"), ({"share": 0.0}, "share 0.0: needs 5 or more"),
-    ({"share": 1.1}, "share 1.1"), ({"share": 0.001}, "take more units"), ({"most": 0}, "most 0"), ({"most": 8}, "8 units that count"), ({"alpha": 0}, "alpha 0"), ({"metrics": Mean("same")}, "do not vary"), ({"cluster": "home", "share": 0.01}, "take more clusters"),
+    ({"share": 1.1}, "share 1.1"), ({"share": 0.001}, "take more units"), ({"share": 0.999}, "take more units"), ({"most": 0}, "most 0"), ({"most": 8}, "8 units that count"), ({"alpha": 0}, "alpha 0"), ({"metrics": Mean("same")}, "do not vary"), ({"cluster": "home", "share": 0.01}, "take more clusters"),
     ({"metrics": Quantile("revenue"), "cluster": "home"}, "a quantile has no moments")])
 def test_simulation_refuses(given, said):
     with pytest.raises(ParameterError, match=said):

@@ -201,7 +201,7 @@ def test_the_words_and_the_picture():
     test = margin_test(found, "y", 0.2)
     assert test.words() == "worse by less than 20.0%" and repr(test).startswith("MarginTest(metric='y', kind='noninferiority', margin=0.2")
     assert margin_test(found, "y", 1.5, "equivalence", relative=False).words() == "the same within 1.50"
-    assert margin_test(found, "y", 2, "superiority").words() == "better by more than 200.0%"
+    assert margin_test(found, "y", 2, "superiority").words() == "better by more than 200%"
     fig = test.plot()
     assert fig.layout.title.text == "y: 2 of 2 shown to be worse by less than 20.0%"
     assert list(fig.data[0].y) == ["newer", "new"] and [line.x0 for line in fig.layout.shapes] == [-0.2] and fig.layout.xaxis.tickformat == "+.1%"

@@ -88,7 +88,8 @@ def kinds(exposures, acted):
         connection.execute("SET TimeZone = 'Asia/Tokyo'")
         made = []
         for n, frame in enumerate(frames):
-            connection.execute(f"CREATE TABLE t{n} AS SELECT * FROM frame")
+            connection.register("given", frame)
+            connection.execute(f"CREATE TABLE t{n} AS SELECT * FROM given")
             made.append(connection.table(f"t{n}"))
         return made
     polars = [pl.from_pandas(one) for one in (exposures, acted)]

@@ -129,9 +129,9 @@ def test_sums_move_to_another_centre():
 
 def test_terms_and_products_are_asked_for_once():
     asked = needed([Mean("x", covariate="y"), Mean("y"), Ratio("x", "y"), Quantile("z"), Proportion("x", name="p")])
-    assert len(asked.terms) == 4 and len(set(asked.pairs)) == len(asked.pairs)   # x, y, y as a denominator, x as 0 and 1
+    assert len(asked.terms) == 3 and len(set(asked.pairs)) == len(asked.pairs)   # x, y, x as 0 and 1
     assert [asked.terms[n].column for n in asked.cubed] == ["x", "y"]
-    assert needed([Quantile("x")]) == ((), (), ())
+    assert not any(needed([Quantile("x")]))
 
 
 def test_days_added_are_all_and_until_cuts_them():
@@ -278,7 +278,7 @@ def test_what_does_not_count_may_be_missing():
 @pytest.mark.parametrize(("bad", "metric", "said"), [
     (float("inf"), Mean("x"), "infinite, not a number, or too large to square"), (float("nan"), Mean("x"), "infinite, not a number"), (1e200, Mean("x"), "too large to square"),
     (float("nan"), Mean("x", winsorize=(0, 9)), "infinite, not a number"), (float("nan"), Retention("x", 0), "infinite, not a number"), (float("inf"), Retention("x", 0), "infinite, not a number"),
-    (-1.0, Ratio("y", "x"), "the denominator of a ratio is negative or not finite"), (float("inf"), Ratio("y", "x"), "the denominator of a ratio is negative or not finite"),
+    (-1.0, Ratio("y", "x"), "the denominator of a ratio is negative"), (float("inf"), Ratio("y", "x"), "units.x: .*(infinite|not finite)"), (float("nan"), Ratio("y", "x"), "units.x: .*(infinite|not finite)"),
     (0.5, Proportion("x"), "a proportion needs 0 and 1"), (float("nan"), Proportion("x"), "a proportion needs 0 and 1"), (float("inf"), Mean("y", covariate="x"), "units.x: some values are infinite"),
     (float("nan"), Quantile("x"), "infinite or not a number"), (float("inf"), Quantile("x"), "infinite or not a number")])
 def test_what_is_no_number(bad, metric, said):
