@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-# %% ../../nbs/26_experiments/22_fixed.ipynb #ce6de879
+# %% ../../nbs/26_experiments/22_fixed.ipynb #dcc0b886
 LEAST = float(np.nextafter(0, 1))
 
 
@@ -38,7 +38,7 @@ def two_sided(t: Any, df: Any) -> np.ndarray:
     return np.maximum(2 * stdtr(df, -np.abs(t)), LEAST)
 
 
-def welch(effect: Any, v0: Any, v1: Any, df0: Any, df1: Any, alpha: float = 0.05, extra: Any = 0.0) -> tuple[np.ndarray, ...]:
+def welch(effect: Any, v0: Any, v1: Any, df0: Any, df1: Any, alpha: float = 0.05) -> tuple[np.ndarray, ...]:
     """Low and high end of the interval, p-value, standard error and degrees of freedom of a difference (arrays that broadcast).
 
     Parameters
@@ -48,12 +48,11 @@ def welch(effect: Any, v0: Any, v1: Any, df0: Any, df1: Any, alpha: float = 0.05
     v0, v1, df0, df1 : array
         Variance of both values, and its degrees of freedom.
     alpha : float
-    extra : array
-        More variance of the difference, as of `Arms`.
     """
     from scipy.special import stdtrit
 
-    se = np.sqrt(v0 + v1 + extra)
+    effect, v0, v1 = (np.asarray(one, float) for one in (effect, v0, v1))
+    se = np.sqrt(v0 + v1)
     with np.errstate(divide="ignore", invalid="ignore"):
         df = (v0 + v1)**2 / (v0**2 / df0 + v1**2 / df1)
         p = np.where(se > 0, two_sided(effect / se, df), np.where(np.equal(effect, 0), 1.0, np.nan))
@@ -103,7 +102,7 @@ def share_p(k0: Any, n0: Any, k1: Any, n1: Any) -> np.ndarray:
         p[few] = [fisher_exact([[a, m - a], [b, n - b]]).pvalue for a, m, b, n in zip(k0[few], n0[few], k1[few], n1[few], strict=True)]
     return p
 
-# %% ../../nbs/26_experiments/22_fixed.ipynb #af726897
+# %% ../../nbs/26_experiments/22_fixed.ipynb #91efcd58
 @dataclass(frozen=True)
 class Effects(NotedResult):
     """Effects of an experiment; made by `effects`.
@@ -132,7 +131,7 @@ class Effects(NotedResult):
 
         Columns: `metric`, segments, `control`, `variant`, `n_control`, `n` (units, or clusters), `control_value`, `value`, `effect` (their difference), `standard_error`, `df`, `low`, `high` (its interval),
         `relative` (effect by the control's value), `relative_low`, `relative_high`, `p` (of no effect), `p_adjusted` (for the number of rows, or with "dunnett" of treatments), `better` (yes or no where
-        `p_adjusted` is at most alpha, in the metric's own direction), `control_variance`, `variance` (of both values), `control_df`, `value_df`, `saved` (share of the variance that covariates took away), `counts` (whether value times n is a count of independent units).
+        `p_adjusted` is at most alpha and the interval leaves out 0, in the metric's own direction), `control_variance`, `variance` (of both values), `control_df`, `value_df`, `saved` (share of the variance that covariates took away), `counts` (whether value times n is a count of independent units).
         """
         return self.table.copy()
 
@@ -159,7 +158,7 @@ class Effects(NotedResult):
         fig.add_scatter(x=shown[value], y=names, mode="markers", marker={"color": colours, "size": 9}, error_x={"type": "data", "symmetric": False, "color": QUIET, "thickness": 2, **reach}, hovertemplate="%{y}: %{x" + (":" + shape if shape else "") + "}<extra></extra>")
         return fig.add_vline(x=0, line_color=QUIET, line_width=1)
 
-# %% ../../nbs/26_experiments/22_fixed.ipynb #8925a78b
+# %% ../../nbs/26_experiments/22_fixed.ipynb #1f8f8e5c
 def _means(made: Moments, metric: Metric, control: Any, by: list[str], strata: list[str], adjust: str | None, alpha: float, relative: str) -> tuple["pd.DataFrame", list[str]]:
     """Rows of a metric that has moments, and notes."""
     import pandas as pd
@@ -175,7 +174,8 @@ def _means(made: Moments, metric: Metric, control: Any, by: list[str], strata: l
     rows = rows.assign(comparison=np.searchsorted(keep, rows["comparison"]))
     both = arms(some, rows, len(keep), adjust if metric.covariate else None)
     (m0, m1), (v0, v1) = both.value, both.variance
-    low, high, p, se, df = welch(m1 - m0, v0, v1, both.df[0], both.df[1], alpha, both.extra)
+    v1 = v1 + both.extra   # so that every later test of the difference has it
+    low, high, p, se, df = welch(m1 - m0, v0, v1, both.df[0], both.df[1], alpha)
     share = isinstance(metric, Proportion) and not metric.covariate and not strata and not made.cluster
     if share:
         counts = np.round(both.value * both.n)
@@ -249,7 +249,7 @@ def _quantiles(made: Moments, metric: Quantile, control: Any, by: list[str], alp
     table = compared.assign(metric=metric.name).join(pd.DataFrame(found).set_index("comparison"), how="inner") if found else compared.iloc[:0].assign(metric=metric.name)
     return table, notes + ([f"{metric.name}: relative effects without interval, for the control's value may be 0"] if found and table["relative_low"].isna().any() else [])
 
-# %% ../../nbs/26_experiments/22_fixed.ipynb #1af950a4
+# %% ../../nbs/26_experiments/22_fixed.ipynb #8abbfb04
 RESERVED = ("metric", "control", "variant", "n_control", "n", "control_value", "value", "effect", "standard_error", "df", "low", "high", "relative", "relative_low", "relative_high", "p", "p_adjusted", "better",
             "control_variance", "variance", "control_df", "value_df", "counts", "saved", "comparison")
 
@@ -301,7 +301,7 @@ def effects(made: Moments, control: Any, metrics: Sequence[str] | None = None, b
     table = pd.concat([part for part, _ in parts], ignore_index=True).assign(control=control)
     table = _corrected(table, cut, correction, alpha, relative)
     sign = table["metric"].map({one.name: 1 if one.direction == "increase" else -1 for one in chosen}).astype(float)
-    clear = (table["p_adjusted"] <= alpha) & (table["effect"] != 0)
+    clear = (table["p_adjusted"] <= alpha) & ((table["low"] > 0) | (table["high"] < 0))   # both, for shares they are of two methods
     table["better"] = (table["effect"] * sign > 0).astype(object).where(clear, None)
     first = ["metric", *cut, "control", "variant"]
     return Effects(table[first + [name for name in table if name not in first]], tuple(chosen), tuple(cut), alpha, correction, tuple(note for _, some in parts for note in some))

@@ -28,7 +28,7 @@ def contrast_t(m0: Any, m1: Any, v0: Any, v1: Any, df0: Any, df1: Any, factor: f
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(se > 0, (m1 - factor * m0 - shift) / se, np.nan), df
 
-# %% ../../nbs/26_experiments/23_margins.ipynb #b0236d5a
+# %% ../../nbs/26_experiments/23_margins.ipynb #8a04dc4d
 def score_z(k0: Any, n0: Any, k1: Any, n1: Any, factor: float = 1.0, shift: float = 0.0) -> np.ndarray:
     """Score statistic of `p1 - factor * p0` against `shift`, for counts `k` of `n` (arrays that broadcast); 0 where the edge itself leaves no doubt."""
     k0, n0, k1, n1 = (np.asarray(one, float) for one in np.broadcast_arrays(k0, n0, k1, n1))
@@ -36,7 +36,8 @@ def score_z(k0: Any, n0: Any, k1: Any, n1: Any, factor: float = 1.0, shift: floa
     for _ in range(60):
         p0 = (low + high) / 2
         p1 = np.clip(factor * p0 + shift, 1e-300, 1 - 1e-16)
-        up = (k0 - n0 * p0) / (p0 * (1 - p0)) + factor * (k1 - n1 * p1) / (p1 * (1 - p1)) > 0
+        with np.errstate(divide="ignore", invalid="ignore"):   # at the very ends of the line
+            up = (k0 - n0 * p0) / (p0 * (1 - p0)) + factor * (k1 - n1 * p1) / (p1 * (1 - p1)) > 0
         low, high = np.where(up, p0, low), np.where(up, high, p0)
     p0 = np.clip((low + high) / 2, 0, 1)
     p1 = np.clip(factor * p0 + shift, 0, 1)

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['FIXED', 'CROSSED', 'Measure', 'first_exposures', 'Units', 'measured']
 
-# %% ../../nbs/26_experiments/12_measures.ipynb #d710b542
+# %% ../../nbs/26_experiments/12_measures.ipynb #fc555791
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
+import numpy as np
 
 from ..core.checks import check_choice, check_columns, check_number
 from ..core.errors import ParameterError, SchemaError
@@ -72,11 +73,31 @@ class Measure:
 
 FIXED = ("customer_id", "variant", "exposed_at", "day", "age")
 
-# %% ../../nbs/26_experiments/12_measures.ipynb #e1153bbd
+# %% ../../nbs/26_experiments/12_measures.ipynb #4580c24e
 CROSSED = ("exclude", "first")
 
 
-def first_exposures(exposures: Any, as_of: Any, experiment: str | None = None, crossed: str = "exclude") -> tuple[nw.LazyFrame, list[str]]:
+def _edge(value: Any, kind: Any, what: str) -> Any:
+    """Start or end as it compares with `exposed_at`."""
+    if isinstance(value, dt.datetime) and value == value:
+        if kind != nw.Date and (value.tzinfo is None) != (getattr(kind, "time_zone", None) is None):
+            raise SchemaError(f"exposures.exposed_at and {what} must both have a zone, or both none", table="exposures", column="exposed_at", rule="type")
+        return value.date() if kind == nw.Date else value
+    if not isinstance(value, dt.date) or value != value:
+        raise ParameterError(f"{what} {value!r}: needs a date or a datetime")
+    zone = getattr(kind, "time_zone", None)
+    return value if kind == nw.Date else _in_zone(value, zone)
+
+
+def _in_zone(value: Any, zone: Any) -> dt.datetime:
+    """The instant in a zone, where there is one."""
+    import pandas as pd
+
+    at = pd.Timestamp(value)
+    return (at if zone is None else at.tz_convert(str(zone)) if at.tzinfo else at.tz_localize(str(zone))).to_pydatetime()
+
+
+def first_exposures(exposures: Any, as_of: Any, experiment: str | None = None, crossed: str = "exclude", start: Any = None, end: Any = None) -> tuple[nw.LazyFrame, list[str]]:
     """Each customer's variant and first exposure before `as_of`, and notes.
 
     Parameters
@@ -89,6 +110,8 @@ def first_exposures(exposures: Any, as_of: Any, experiment: str | None = None, c
         Only exposures of this one.
     crossed : {"exclude", "first"}
         What becomes of customers who saw more than one variant.
+    start, end : date or datetime, optional
+        Exposures before the start and from the end on are as if they had not been.
 
     Raises
     ------
@@ -108,20 +131,24 @@ def first_exposures(exposures: Any, as_of: Any, experiment: str | None = None, c
     for name in ("customer_id", "variant", "exposed_at"):
         if facts[name]:
             raise SchemaError(f"exposures.{name}: {facts[name]} rows have no value; fill or drop them", table="exposures", column=name, rule="required", count=int(facts[name]))
-    known = own.filter(nw.col("exposed_at") < (until.date() if schema["exposed_at"] == nw.Date else until)).select("customer_id", "variant", "exposed_at", "day")
+    when, dated = nw.col("exposed_at"), schema["exposed_at"] == nw.Date
+    inside = ([when >= _edge(start, schema["exposed_at"], "start")] if start is not None else []) + ([when < _edge(end, schema["exposed_at"], "end")] if end is not None else [])
+    known = own.filter(when < (until.date() if dated else until))
+    outside = known.filter(~nw.all_horizontal(*inside, ignore_nulls=False)).select(nw.len()).collect("pyarrow").item() if inside else 0
+    known = (known.filter(*inside) if inside else known).select("customer_id", "variant", "exposed_at", "day")
     marked = known.with_columns(_first=nw.col("exposed_at").min().over("customer_id"), _low=nw.col("variant").min().over("customer_id"), _high=nw.col("variant").max().over("customer_id"))
     people = marked.filter(nw.col("exposed_at") == nw.col("_first")).group_by("customer_id").agg(nw.col("variant").min(), nw.col("exposed_at").min(), nw.col("day").min(), _mixed=(nw.col("_low") != nw.col("_high")).max(), _tied=nw.col("variant").n_unique() > 1)
     counts = people.select(n=nw.len(), mixed=nw.col("_mixed").cast(nw.Int64).sum(), tied=nw.col("_tied").cast(nw.Int64).sum()).collect("pyarrow").rows(named=True)[0]
     if not counts["n"]:
-        raise ParameterError(f"as_of {as_of}: nobody was exposed{f' to {experiment}' if named else ''} before" if facts["rows"] else f"experiment {experiment!r}: there are no exposures of it")
-    notes = []
+        raise ParameterError(f"as_of {as_of}: nobody was exposed{f' to {experiment}' if named else ''} before{'' if start is None and end is None else ', between start and end'}" if facts["rows"] else f"exposures: there are none{f' of {experiment}' if named else ''}")
+    notes = [f"{format_number(int(outside))} exposures before the start or from the end on are left out"] if outside else []
     if counts["mixed"]:
         done = "left out" if crossed == "exclude" else f"counted for the first one{', but for ' + format_number(int(counts['tied'])) + ' who saw them at once' if counts['tied'] else ''}"
         names = people.filter(nw.col("_mixed")).sort("customer_id").head(3).select("customer_id").collect("pyarrow")["customer_id"].to_list()
         notes.append(f"{format_number(int(counts['mixed']))} of {format_number(int(counts['n']))} customers saw more than one variant and are {done} ({', '.join(map(str, names))}{', …' if counts['mixed'] > 3 else ''})")
     return people.filter(~nw.col("_mixed") if crossed == "exclude" else ~nw.col("_tied")).drop("_mixed", "_tied"), notes
 
-# %% ../../nbs/26_experiments/12_measures.ipynb #ec876e57
+# %% ../../nbs/26_experiments/12_measures.ipynb #b83b8371
 @dataclass(frozen=True)
 class Units(NotedResult):
     """One row a customer of an experiment; made by `measured`.
@@ -154,6 +181,13 @@ class Units(NotedResult):
         return fig
 
 
+def _micros(frame: nw.LazyFrame, column: str) -> nw.LazyFrame:
+    """With the column's times as microseconds: engines may subtract times with a zone by the calendar, an hour off where clocks change."""
+    if frame.implementation.is_duckdb():   # Narwhals has no word for it there
+        return nw.from_native(frame.to_native().project(f"* REPLACE (epoch_us({column}) AS {column})"))
+    return frame.with_columns(nw.col(column).cast(nw.Datetime("us")).dt.timestamp("us") if frame.collect_schema()[column] == nw.Date else nw.col(column).dt.timestamp("us"))
+
+
 def _counted(who: nw.LazyFrame, measures: Sequence[Measure], until: Any, since: dt.datetime) -> "pd.DataFrame":
     """`customer_id` and the columns of measures of one table and time."""
     at = measures[0].at
@@ -173,25 +207,29 @@ def _counted(who: nw.LazyFrame, measures: Sequence[Measure], until: Any, since: 
     sale = nw.col("kind").cast(nw.String).fill_null("sale") != "refund" if "kind" in schema else nw.lit(True)
     rows = table.filter(nw.col(at) >= (earliest.date() if dated else earliest), nw.col(at) < (until.date() if dated else until))
     rows, people = together(rows.select("customer_id", *values, _at=nw.col(at), _sale=sale), who.select("customer_id", _from=nw.col("day") if dated else nw.col("exposed_at")))
-    gap = (nw.col("_at").cast(nw.Datetime("us")) - nw.col("_from").cast(nw.Datetime("us")) if dated else nw.col("_at") - nw.col("_from")).dt.total_microseconds()
-    joined = rows.join(people, on="customer_id", how="inner").with_columns(_gap=gap.cast(nw.Float64) / 86_400e6)
+    rows, people = _micros(rows, "_at"), _micros(people, "_from")
+    joined = rows.join(people, on="customer_id", how="inner").with_columns(_gap=(nw.col("_at") - nw.col("_from")).cast(nw.Float64) / 86_400e6)
     sums = {}
     for name, ((low, high), one) in windows.items():
         inside = (nw.col("_gap") >= low) & (nw.col("_gap") < high)
-        sums[name] = nw.when(inside).then(nw.col(one.value).cast(nw.Float64)).otherwise(0.0).sum() if one.value else (inside & nw.col("_sale")).cast(nw.Int64).sum()
-    found = joined.group_by("customer_id").agg(**sums).collect("pyarrow").to_native().to_pandas()
+        sums[name] = nw.when(inside).then(nw.col(one.value).cast(nw.Float64)).otherwise(0.0).sum() if one.value else (inside & nw.col("_sale")).cast(nw.Int64).sum().cast(nw.Int64)
+    empty = {f"_null{n}": nw.col(value).is_null().cast(nw.Int64).sum().cast(nw.Int64) for n, value in enumerate(values)}
+    found = joined.group_by("customer_id").agg(**sums, **empty).collect("pyarrow").to_native().to_pandas()
+    for n, value in enumerate(values):
+        if (bad := found.pop(f"_null{n}").to_numpy() > 0).any() or (bad := ~np.isfinite(found[[name for name, (_, one) in windows.items() if one.value == value]].to_numpy(float)).all(axis=1)).any():
+            raise SchemaError(f"measure {measures[0].name}: {value} is missing or not finite in rows of {int(bad.sum())} customers; fill or drop them", column=value, rule="finite", count=int(bad.sum()))
     for name, (_, one) in windows.items():
         if one.any:
             found[name] = (found[name] > 0).astype(int)
     return found
 
-# %% ../../nbs/26_experiments/12_measures.ipynb #5452c850
-def measured(exposures: Any, measures: Sequence[Measure], as_of: Any, experiment: str | None = None, crossed: str = "exclude", traits: Any = None) -> Units:
+# %% ../../nbs/26_experiments/12_measures.ipynb #ade39238
+def measured(exposures: Any, measures: Sequence[Measure], as_of: Any, experiment: str | None = None, crossed: str = "exclude", traits: Any = None, start: Any = None, end: Any = None) -> Units:
     """What the customers of an experiment did after their exposure, and before it.
 
     Parameters
     ----------
-    exposures, as_of, experiment, crossed
+    exposures, as_of, experiment, crossed, start, end
         As for `first_exposures`.
     measures : sequence of Measure
         Tables that are read alike (the same frame and time) are read once.
@@ -208,12 +246,12 @@ def measured(exposures: Any, measures: Sequence[Measure], as_of: Any, experiment
     columns = [name for one in measures for name in one.columns()]
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
         raise ParameterError(f"measures: {', '.join(twice)} would be made twice; give one another name")
-    who, notes = first_exposures(exposures, as_of, experiment, crossed)
+    who, notes = first_exposures(exposures, as_of, experiment, crossed, start, end)
     schema = who.collect_schema()
-    until = instant_like(as_of, schema, "exposed_at", "exposures")
+    until = _in_zone(instant_like(as_of, schema, "exposed_at", "exposures"), getattr(schema["exposed_at"], "time_zone", None))   # its days are those of the exposures
     table = who.collect("pyarrow").to_native().to_pandas().sort_values("customer_id", ignore_index=True)
     came = table["exposed_at"]
-    table["age"] = (until.date() - came).map(lambda gone: gone.days) if schema["exposed_at"] == nw.Date else (until - came).dt.days
+    table["age"] = (until.date() - came).map(lambda gone: gone.days - 1) if schema["exposed_at"] == nw.Date else (until - came).dt.days
     since = dt.datetime.combine(min(table["day"]), dt.time(), until.tzinfo) - dt.timedelta(days=1)
     alike: dict[tuple[int, str], list[Measure]] = {}
     for one in measures:

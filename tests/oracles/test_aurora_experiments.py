@@ -10,9 +10,10 @@ import pytest
 from scipy import stats
 
 from tenant_lab.demo.aurora import simulate
-from tenant_lab.experiments.experiment import Experiment, read_plan
+from tenant_lab.experiments.experiment import Experiment
 from tenant_lab.experiments.measures import Measure
 from tenant_lab.experiments.metrics import Mean, Proportion
+from tenant_lab.experiments.plan import read_plan
 from tenant_lab.experiments.split import ALARM
 
 SEED, SIZE, AS_OF = 7, 20_000, "2025-06-30"

@@ -31,7 +31,7 @@ def compared(frame, metric, strata=(), adjust="pooled", cluster=None):
 def read(both, alpha=0.05):
     """Effect, low, high, p, standard error, degrees of freedom."""
     effect = both.value[1] - both.value[0]
-    return [float(one[0]) for one in (effect, *welch(effect, *both.variance, *both.df, alpha, both.extra))]
+    return [float(one[0]) for one in (effect, *welch(effect, *both.variance, *both.df, alpha))]
 
 
 def beside_welch(both, a, b):

@@ -15,12 +15,14 @@ from tenant_lab.core.errors import ParameterError, SchemaError
 from tenant_lab.core.results import format_number
 from tenant_lab.demo.aurora import simulate
 from tenant_lab.experiments.always import AlwaysValid, Peek
-from tenant_lab.experiments.experiment import Experiment, Plan, Readout, effect_words, read_plan
+from tenant_lab.experiments.experiment import Experiment
 from tenant_lab.experiments.fixed import effects
 from tenant_lab.experiments.measures import Measure
 from tenant_lab.experiments.metrics import Mean, Proportion, Quantile
 from tenant_lab.experiments.moments import moments
 from tenant_lab.experiments.multiplicity import dunnett
+from tenant_lab.experiments.plan import Plan, read_plan
+from tenant_lab.experiments.readout import Readout, effect_words
 from tenant_lab.experiments.sequential import GroupSequential, Look
 
 START, END = pd.Timestamp("2024-05-01"), pd.Timestamp("2024-05-15")
@@ -327,7 +329,7 @@ def test_who_came_before_the_start_or_after_the_end_is_left_out():
     moved = exposures.assign(exposed_at=exposures["exposed_at"] + pd.Timedelta(days=2))
     found = page((moved, bought.assign(at=bought["at"] + pd.Timedelta(days=2)), back)).analyze(LATE)
     n = int((moved["exposed_at"] < END).sum())
-    assert len(found.units.table) == n < 1000 and f"{1000 - n} customers were exposed before the start or from the end on, and are left out" in found.notes
+    assert len(found.units.table) == n < 1000 and f"{1000 - n} exposures before the start or from the end on are left out" in found.notes
     early = page((exposures.assign(exposed_at=exposures["exposed_at"] - pd.Timedelta(days=2)), bought, back)).units(LATE)
     assert (early.table["exposed_at"] >= START).all() and len(early.table) < 1000
     assert len(page(shop(1000), plan=Plan(PLAN.shares, "old")).units(LATE).table) == 1000
@@ -384,7 +386,7 @@ def test_plans_with_a_zone(zone):
     assert found.text() == page((exposures, bought, back)).analyze(LATE).text()
     assert "(15 May 2024)" in page(zoned, plan=plan).analyze("2024-05-13").text()
     for tables, other in ((zoned, PLAN), ((exposures, bought, back), plan)):
-        with pytest.raises(SchemaError, match="exposures.exposed_at and the plan's start and end: .*; all must have a zone, or none"):
+        with pytest.raises(SchemaError, match="exposures.exposed_at and start must both have a zone, or both none"):
             page(tables, plan=other).analyze(LATE)
 
 
@@ -441,7 +443,7 @@ def test_a_design_is_corrected_for_several_treatments_too():
     """One look at everybody is a test of fixed size: of three treatments its p-values are Dunnett's, not those of one."""
     rows = four(metrics=[Mean("revenue")]).analyze(LATE).effects.table
     looked = four(metrics=[Mean("revenue")], design=GroupSequential(looks=1), planned_n=2300).analyze(LATE).effects.table
-    assert (looked["p_adjusted"] >= rows["p_adjusted"] * 0.99).all()
+    assert (looked["p_adjusted"] >= rows["p_adjusted"] * 0.99)[rows["p_adjusted"] > 1e-6].all()   # below, Student's t and the normal part
 
 
 @pytest.mark.parametrize("design", [AlwaysValid(800, alpha=0.001), GroupSequential(looks=1, alpha=0.01)], ids=["always", "group"])

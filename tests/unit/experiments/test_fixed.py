@@ -57,7 +57,6 @@ def test_welch_at_its_edges():
     low, high, p, se, _ = welch(np.array([0.0, 1.0]), np.zeros(2), np.zeros(2), 5, 5)
     assert p[0] == 1 and np.isnan(p[1]) and low.tolist() == high.tolist() == [0.0, 1.0] and not se.any()
     assert welch(1.0, np.array(0.0), 0.01, 5, 9)[4] == pytest.approx(9) and welch(1e5, 1e-3, 1e-3, 1e6, 1e6)[2] == LEAST
-    assert welch(1.0, 1.0, 1.0, 50, 50, extra=2.0)[3] == 2.0
     assert welch(2.0, np.array([0.5]), 0.5, np.inf, np.inf)[2] == pytest.approx(2 * stats.norm.sf(2.0))
 
 

@@ -232,9 +232,9 @@ def test_normal_values_are_calm():
     rng = np.random.default_rng(4)
     x = pd.DataFrame({"x": rng.normal(3, 1, 3000), "b": rng.normal(0, 1, 3000)}).eval("y = x + b")
     for alpha in (0.05, 0.2):
-        found = aa_simulation(x, [Mean("x"), Mean("y", covariate="b")], repeats=2000, alpha=alpha, seed=1)
+        found = aa_simulation(x, [Mean("x"), Mean("y", covariate="b")], repeats=1000, alpha=alpha, seed=1)
         for rate in found.frame()["found"]:
-            assert within(rate, alpha, 2000)
+            assert within(rate, alpha, 1000)
         assert (found.uniformity()["p"] > 0.001).all()
         assert found.frame()["fits"].all()
         assert (found.frame()["expected"] == alpha).all()

@@ -143,7 +143,7 @@ def test_exposures_may_be_dates():
         found = measured(dated, [Measure("n", did, "at", days=4)], "2024-04-11").frame()
         assert found["customer_id"].tolist() == sorted(people), name
         assert found["n"].tolist() == by_hand(people, hand, pd.Timestamp("2024-04-12"), 0, 4), name
-        assert found["age"].tolist() == [(pd.Timestamp("2024-04-12") - came).days for _, (_, came) in sorted(people.items())]
+        assert found["age"].tolist() == [(pd.Timestamp("2024-04-11") - came).days for _, (_, came) in sorted(people.items())]   # whole days since the end of the day of the exposure
         assert found["day"].tolist() == [came.date() for _, (_, came) in sorted(people.items())]
 
 
@@ -328,7 +328,7 @@ ACTED = pd.DataFrame({"customer_id": ["x"], "at": pd.to_datetime(["2024-05-03"])
     (EXPOSED.assign(variant=["a", None]), {}, SchemaError, "exposures.variant: 1 rows have no value; fill or drop them"), (EXPOSED.assign(customer_id=[None, None]), {}, SchemaError, "exposures.customer_id: 2 rows have no value"),
     (EXPOSED.assign(exposed_at=[pd.NaT, pd.Timestamp("2024-05-02")]), {}, SchemaError, "exposures.exposed_at: 1 rows have no value"),
     (EXPOSED, {"as_of": "2024-04-30"}, ParameterError, "as_of 2024-04-30: nobody was exposed before"), (EXPOSED, {"as_of": "2024-04-30", "experiment": "page"}, ParameterError, "as_of 2024-04-30: nobody was exposed to page before"),
-    (EXPOSED, {"experiment": "price"}, ParameterError, "experiment 'price': there are no exposures of it"), (EXPOSED, {"crossed": "last"}, ParameterError, "crossed 'last': allowed are exclude, first"),
+    (EXPOSED, {"experiment": "price"}, ParameterError, "exposures: there are none of price"), (EXPOSED, {"crossed": "last"}, ParameterError, "crossed 'last': allowed are exclude, first"),
     (EXPOSED, {"as_of": "yesterday"}, ParameterError, "as_of 'yesterday': needs a day"), (EXPOSED, {"as_of": None}, ParameterError, "as_of None: needs a day"), (5, {}, ParameterError, "int is no data frame")])
 def test_exposures_that_cannot_be(exposures, options, kind, message):
     with pytest.raises(kind) as error:
