@@ -49,8 +49,8 @@ class Baseline:
     kind : {"mean", "proportion", "ratio", "quantile"}
     correlation : float
         Of metric and covariate, −1 to 1; of several covariates the multiple one.
-    design_effect : float
-        Factor of the variance where groups are assigned, above 0.
+    design_effect, cluster_size : float
+        Where groups are assigned: the factor of the variance, above 0, and the mean number of units of a group, which decides how well that variance is known.
     daily_units : float or sequence of float, optional
         New units a day in all arms; of a sequence one a day from the first day on, and again from its start after its end.
     skewness : float, optional
@@ -68,13 +68,14 @@ class Baseline:
     kind: str = "mean"
     correlation: float = 0.0
     design_effect: float = 1.0
+    cluster_size: float = 1.0
     daily_units: float | Sequence[float] | None = None
     skewness: float | None = None
     name: str = "of the metric"
 
     def __post_init__(self) -> None:
         check_choice(self.kind, ("mean", "proportion", "ratio", "quantile"), "kind")
-        for name, low, high in (("mean", -math.inf, math.inf), ("variance", 0, math.inf), ("correlation", -1, 1), ("design_effect", 0, math.inf)):
+        for name, low, high in (("mean", -math.inf, math.inf), ("variance", 0, math.inf), ("correlation", -1, 1), ("design_effect", 0, math.inf), ("cluster_size", 0, math.inf)):
             object.__setattr__(self, name, _between(getattr(self, name), name, low, high))
         check_number(self.skewness or 0, "skewness")
         if self.kind == "proportion" and not math.isclose(_between(self.mean, "proportion", 0, 1) * (1 - self.mean), self.variance, rel_tol=0.01):
@@ -211,9 +212,9 @@ def _standard(baseline: Baseline, trial: Trial, effect: float, n: float) -> tupl
     """Distance of the effect from the nearer and from the other hypothesis, in standard errors; the error without an effect by that with it; degrees of freedom."""
     n0, n1, margin = n * trial.shares[0], n * min(trial.shares[1:]), _margin(baseline, trial)
     null, v0, v1, df, factor = 0.0, baseline.variance, baseline.variance, math.inf, (1 - baseline.correlation**2) * baseline.design_effect
-    if baseline.kind == "mean":
-        df = (1 / n0 + 1 / n1) ** 2 / (1 / n0**2 / (n0 - 1) + 1 / n1**2 / (n1 - 1))
-    elif baseline.kind == "proportion":
+    if baseline.kind == "mean" or baseline.cluster_size > 1:   # of clusters every metric is tested by t
+        df = (1 / n0 + 1 / n1) ** 2 / (1 / n0**2 / (n0 / baseline.cluster_size - 1) + 1 / n1**2 / (n1 / baseline.cluster_size - 1))
+    if baseline.kind == "proportion":
         p0, p1 = baseline.mean, baseline.mean + effect
         v1, pooled = p1 * (1 - p1), (n0 * p0 + n1 * p1) / (n0 + n1)
         if trial.method == "arcsine":
@@ -223,6 +224,10 @@ def _standard(baseline: Baseline, trial: Trial, effect: float, n: float) -> tupl
     error = math.sqrt(factor * (v0 / n0 + v1 / n1))
     near, far = {"greater": (margin + effect, math.inf), "less": (margin - effect, math.inf), "equivalence": (margin - abs(effect), margin + abs(effect))}.get(trial.alternative or "", (abs(effect), math.inf))
     return near / error, far / error, null / error or 1.0, df
+
+
+def _least(baseline: Baseline, trial: Trial) -> float:
+    return 2 * baseline.cluster_size / min(trial.shares)   # two of what is assigned in each arm
 
 
 def _power(baseline: Baseline, trial: Trial, effect: float, n: float) -> float:
@@ -253,7 +258,7 @@ def power(baseline: Baseline, effect: float, n: float, **options: Any) -> float:
         A value is not allowed, a proportion would leave 0 to 1, or an effect is relative to a mean that is not above 0.
     """
     trial = Trial(**options)
-    return _power(baseline, trial, _absolute(baseline, trial, effect, "effect"), check_number(n, "n", 2 / min(trial.shares)))
+    return _power(baseline, trial, _absolute(baseline, trial, effect, "effect"), check_number(n, "n", _least(baseline, trial)))
 
 # %% ../../nbs/26_experiments/50_design.ipynb #22854e4e
 def sample_size(baseline: Baseline, effect: float, power: float = 0.8, **options: Any) -> float:
@@ -272,7 +277,7 @@ def sample_size(baseline: Baseline, effect: float, power: float = 0.8, **options
         As for `power`; or the effect is not inside the alternative, or too small for 1e18 units.
     """
     trial = Trial(**options)
-    change, lacks, low, high = _absolute(baseline, trial, effect, "effect"), _lacks(baseline, trial, power), 2 / min(trial.shares), 1e18
+    change, lacks, low, high = _absolute(baseline, trial, effect, "effect"), _lacks(baseline, trial, power), _least(baseline, trial), 1e18
     if not _standard(baseline, trial, change, high)[0] > 0 or lacks(change, high) > 0:
         raise ParameterError(f"effect {effect}, alternative {trial.alternative}, margin {trial.margin}: the effect is none that the test should find, or so small that more than {high:g} units are needed")
     return low if lacks(change, low) <= 0 else math.exp(brentq(lambda x: lacks(change, math.exp(x)), math.log(low), math.log(high), xtol=1e-13))
@@ -305,7 +310,7 @@ def detectable_effect(baseline: Baseline, n: float, power: float = 0.8, **option
     trial = Trial(**options)
     if trial.alternative == "equivalence":
         raise ParameterError("equivalence has no smallest effect: ask for the power or the number of units of an effect and a margin")
-    check_number(n, "n", 2 / min(trial.shares))
+    check_number(n, "n", _least(baseline, trial))
     scale = _absolute(replace(baseline, kind="mean"), trial, 1.0, "effect")
     margin, lacks, sign = _margin(baseline, trial), _lacks(baseline, trial, power), -1 if trial.alternative == "less" else 1
     high = 1e6 * math.sqrt(baseline.variance / n)
@@ -441,7 +446,7 @@ def plan(baseline: Baseline, effect: float | None = None, n: float | None = None
     if effect is None and n is None:
         raise ParameterError("plan: needs an effect, or a number of units n, or both")
     trial = Trial(**options)
-    size = sample_size(baseline, effect, power, **options) if n is None else check_number(n, "n", 2 / min(trial.shares))   # type: ignore[arg-type]
+    size = sample_size(baseline, effect, power, **options) if n is None else check_number(n, "n", _least(baseline, trial))   # type: ignore[arg-type]
     units = tuple((math.ceil if n is None else math.floor)(round(size * share, 9)) for share in trial.shares)
     trial, options = replace(trial, shares=units), {**options, "shares": units}   # as rounded
     effect = detectable_effect(baseline, sum(units), power, **options) if effect is None else effect

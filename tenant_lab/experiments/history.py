@@ -18,7 +18,7 @@ from ..core.errors import ParameterError
 from ..core.frames import lazy
 from ..core.results import OKABE_ITO, QUIET, NotedResult, figure, format_number
 from ..core.shares import wilson_interval
-from .arms import gradients
+from .arms import covariate_slopes, gradients
 from .cells import bootstrap_quantile, weighted_quantile
 from .design import Baseline, power
 from .fixed import DRAWS, effects, share_p, welch
@@ -69,8 +69,9 @@ def baseline(made: Moments, metric: str, daily_units: float | Sequence[float] | 
     if made.cluster:
         some = samples(made, metric, ())
         spread = _linearised(some)[1]
-        more["design_effect"] = _varies(metric, spread[0, 0]) / variance * float(some.units[0] / some.n[0])
-    explained = spread[0, 1:] @ np.linalg.pinv(spread[1:, 1:], hermitian=True) @ spread[1:, 0] / spread[0, 0]
+        more["cluster_size"] = float(some.units[0] / some.n[0])
+        more["design_effect"] = _varies(metric, spread[0, 0]) / variance * more["cluster_size"]
+    explained = spread[0, 1:] @ covariate_slopes(spread[None])[0] / spread[0, 0]
     more["correlation"] = float(np.sqrt(np.clip(round(explained, 12), 0, 1)))   # all but rounding explained is all
     if isinstance(chosen, Proportion):
         return Baseline.of_proportion(mean, **more)

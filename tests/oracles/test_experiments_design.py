@@ -264,7 +264,7 @@ def test_groups(record_property):
     record_property("seed", 11), record_property("repetitions", REPEATS)
     rng, icc, sizes, shares = np.random.default_rng(11), 0.2, np.array([1, 2, 3, 5, 8]), np.array([0.3, 0.3, 0.2, 0.1, 0.1])
     size = sizes @ shares
-    baseline = Baseline(20.0, 9.0, design_effect=design_effect(size, icc, np.sqrt(sizes**2 @ shares / size**2 - 1)))
+    baseline = Baseline(20.0, 9.0, design_effect=design_effect(size, icc, np.sqrt(sizes**2 @ shares / size**2 - 1)), cluster_size=size)
     made = plan(baseline, 0.8)
     found = []
     for _ in range(REPEATS // 1000):

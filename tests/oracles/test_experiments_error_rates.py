@@ -377,8 +377,8 @@ POWER = [
     Row("share, 0.12 and 0.1, 3800:3800", "score test", finds(counts((3800, 0.1), (3800, 0.12))), "power", nominal=promised(3800, Baseline.of_proportion(0.1), 0.02)),
     Row("ratio, 0.24 and 0.2, 650:650", "delta method", finds(units(RATIO, (650, sessions), (650, partial(sessions, shift=0.04)))), "power", nominal=promised(650, SESSIONS, 0.04)),
     Row("mean, covariate, 1 more, 170:170", "CUPED, pooled", finds(units(CUPED, (170, habits), (170, partial(habits, shift=1)))), "power", nominal=promised(170, HABITS, 1.0)),
-    Row("mean, 0.18 more, 100:100 clusters", "clusters", clustered(100, 0.18), "power", nominal=promised(1000, Baseline(1, 1, design_effect=design_effect(10, 0.2)), 0.18)),
-    Row("mean, 0.4 more, 20:20 clusters", "clusters", clustered(20, 0.4), "shown", nominal=promised(200, Baseline(1, 1, design_effect=design_effect(10, 0.2)), 0.4)),   # the design knows units, not clusters
+    Row("mean, 0.18 more, 100:100 clusters", "clusters", clustered(100, 0.18), "power", nominal=promised(1000, Baseline(1, 1, design_effect=design_effect(10, 0.2), cluster_size=10), 0.18)),
+    Row("mean, 0.4 more, 20:20 clusters", "clusters", clustered(20, 0.4), "power", nominal=promised(200, Baseline(1, 1, design_effect=design_effect(10, 0.2), cluster_size=10), 0.4)),
     Row("mean, 0.17 more, 500:500", "O'Brien-Fleming spending", sequential(SHIFTED, GroupSequential(5), power=True), "power", 5, promised(500, Baseline(1, 1), 0.17, design=GroupSequential(5))),
     Row("mean, 0.17 more, 500:500", "always valid", anytime(SHIFTED), "power", 5, promised(500, Baseline(1, 1), 0.17, design=AlwaysValidLooks(5))),
     Row("mean, no less, 230:230", "not worse by 0.25", at_margin(units(X, (230, normal), (230, normal)), 0.25, relative=False), "power", nominal=promised(230, Baseline(1, 1), 0.0, alternative="greater", margin=0.25)),

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import ndtr, ndtri
 
 from tenant_lab.core.errors import ParameterError
@@ -92,6 +93,17 @@ def test_design_effect():
     for given in ({"size": 0.9}, {"correlation": 1.1}, {"variation": -0.1}):
         with pytest.raises(ParameterError):
             design_effect(**{"size": 10, "correlation": 0.1, **given})
+
+
+@pytest.mark.parametrize("kind", [{"variance": 1.0}, {"variance": 1.0, "kind": "ratio"}, {"variance": 0.25, "kind": "proportion"}])
+def test_few_groups_have_few_degrees_of_freedom(kind):
+    """20 groups an arm: noncentral t with 38, whatever the units, of which there are ten times as many."""
+    some = Baseline(0.5, **kind, design_effect=2.8, cluster_size=10)
+    assert power(some, 0.2, 400) < power(replace(some, cluster_size=1), 0.2, 400)
+    if some.kind != "proportion":   # whose second variance is that of the effect
+        assert power(some, 0.2, 400) == pytest.approx(1 - stats.nct.cdf(stats.t.ppf(0.975, 38), 38, 0.2 / np.sqrt(2.8 * 2 / 200)), abs=1e-9)
+    with pytest.raises(ParameterError, match="n 39: needs a number from 40"):
+        power(some, 0.2, 39)
 
 
 # the trial

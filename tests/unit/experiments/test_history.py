@@ -113,7 +113,8 @@ def test_clusters_of_twins():
     """Of k clusters with m equal units each, the design effect is m, up to the degrees of freedom: (m k - 1) / (k - 1)."""
     k, m = 200, 3
     twins = pd.DataFrame({"x": np.repeat(RNG.normal(5, 2, k), m), "cluster": np.repeat(np.arange(k), m)})
-    assert baseline(history_moments(twins, Mean("x"), cluster="cluster"), "x").design_effect == pytest.approx((m * k - 1) / (k - 1), rel=1e-9)
+    found = baseline(history_moments(twins, Mean("x"), cluster="cluster"), "x")
+    assert found.design_effect == pytest.approx((m * k - 1) / (k - 1), rel=1e-9) and found.cluster_size == m
 
 
 @pytest.mark.parametrize("metric", [Mean("revenue"), Proportion("buys"), Ratio("orders", "sessions"), Mean("revenue", covariate="before", filter="active")])
