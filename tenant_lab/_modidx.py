@@ -2044,8 +2044,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                                    'tenant_lab/experiments/experiment.py'),
                                                    'tenant_lab.experiments.experiment.Experiment.analyze': ( '26_experiments/experiment.html#experiment.analyze',
                                                                                                              'tenant_lab/experiments/experiment.py'),
-                                                   'tenant_lab.experiments.experiment.Experiment.history_of': ( '26_experiments/experiment.html#experiment.history_of',
-                                                                                                                'tenant_lab/experiments/experiment.py'),
                                                    'tenant_lab.experiments.experiment.Experiment.primary': ( '26_experiments/experiment.html#experiment.primary',
                                                                                                              'tenant_lab/experiments/experiment.py'),
                                                    'tenant_lab.experiments.experiment.Experiment.units': ( '26_experiments/experiment.html#experiment.units',

@@ -154,7 +154,7 @@ def _reasons(asked: "Experiment", found: Effects, margins: Mapping[str, MarginTe
             state, finding = "wrong", f"{finding}, less than the {format_number(asked.worthwhile, '%')} that would be worth it"
     return [*reasons, Reason(f"primary {asked.primary}", state, finding)]
 
-# %% ../../nbs/26_experiments/74_experiment.ipynb #c332f5c6
+# %% ../../nbs/26_experiments/74_experiment.ipynb #f692b90a
 @dataclass(frozen=True)
 class Experiment:
     """What is asked of an experiment; `analyze` answers.
@@ -223,10 +223,6 @@ class Experiment:
         if odd := sorted(set(map(str, some.table["variant"])) - set(map(str, self.plan.shares))):
             raise SchemaError(f"exposures.variant: {', '.join(odd)} of {self.name} are not in the plan, which has {', '.join(map(str, self.plan.shares))}", table="exposures", column="variant", rule="reference")
         return some
-
-    def history_of(self, made: Moments, variant: str, looked: Sequence[Any] = ()) -> Monitoring | AlwaysValidHistory:
-        """As `looks_at`."""
-        return looks_at(self, made, variant, looked)
 
     def analyze(self, as_of: Any, looked: Sequence[Any] = ()) -> Readout:
         """What is known at an instant.

@@ -15,7 +15,7 @@ from tenant_lab.core.errors import ParameterError, SchemaError
 from tenant_lab.core.results import format_number
 from tenant_lab.demo.aurora import simulate
 from tenant_lab.experiments.always import AlwaysValid, Peek
-from tenant_lab.experiments.experiment import Experiment
+from tenant_lab.experiments.experiment import Experiment, looks_at
 from tenant_lab.experiments.fixed import effects
 from tenant_lab.experiments.measures import Measure
 from tenant_lab.experiments.metrics import Mean, Proportion, Quantile
@@ -308,7 +308,7 @@ def test_too_early_to_have_seen_anything():
 def test_a_history_without_a_design_is_always_valid():
     experiment = page(shop(800))
     found = experiment.analyze(LATE)
-    history = experiment.history_of(found.made, "new")
+    history = looks_at(experiment, found.made, "new")
     assert history.frame()["n"].iloc[-1] == 800 and len(history.frame()) == 14
     hand = AlwaysValid(800).monitor([Peek(*look_by_hand(shop(800), day)) for day in pd.date_range("2024-05-08", "2024-05-21").strftime("%Y-%m-%d")])
     pd.testing.assert_frame_equal(history.frame(), hand.frame(), rtol=1e-6, check_dtype=False)
