@@ -33,7 +33,7 @@ def installed(tmp_path_factory):
 
     def run(program, *arguments):
         return subprocess.run([root / "env/bin" / program, *arguments], cwd=root / "work", env=environment, capture_output=True,
-                              text=True, timeout=600)
+                              text=True, timeout=200)
     run.root = root
     return run
 
@@ -44,15 +44,14 @@ def test_the_library_is_the_wheels_copy(installed):
     assert Path(where).resolve().is_relative_to((installed.root / "env").resolve()) and version in str(list((installed.root / "dist").iterdir()))
 
 
-@pytest.mark.timeout(900)  # a report trains models: a minute where nothing else runs
-def test_demo_and_reports_work_from_an_empty_folder(installed):
+def test_demo_and_a_report_work_from_an_empty_folder(installed):
     done = installed("tenant-lab", "demo", "cdnow")
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    done = installed("tenant-lab", "report", "all", "--json")
+    done = installed("tenant-lab", "report", "run", "customer_value", "cdnow", "--json")
     assert done.returncode == 0, done.stderr + done.stdout
-    rows = json.loads(done.stdout)
-    assert [(r["report"], r["tenant"], r["status"]) for r in rows] == [("customer_lifetime_value", "cdnow", "ok"), ("customer_value", "cdnow", "ok")]
-    page = Path(rows[1]["page"])
+    (row,) = json.loads(done.stdout)
+    assert (row["report"], row["tenant"], row["status"]) == ("customer_value", "cdnow", "ok")
+    page = Path(row["page"])
     assert page.is_relative_to((installed.root / "home/tenant-lab").resolve()) and "23\u202f570" in page.read_text()
     assert list((installed.root / "work").iterdir()) == []
     done = installed("tenant-lab", "report", "show", "customer_value", "cdnow", "--json")

@@ -536,7 +536,7 @@ def test_the_report_says_what_has_come_since_the_one_before(customer_value):
     assert manifest(customer_value[1].folder)["previous"] == customer_value[0].run_id
 
 
-def test_those_that_travel_with_the_library_are_the_default(cdnow_lab, customer_value):
+def test_those_that_travel_with_the_library_are_the_default(cdnow_lab, customer_value, without_kernel):
     """Whatever travels and needs purchases only; the one that was run just now is not run again."""
     expected = [(name, "up to date" if name == "customer_value" else "ok") for name in reports() if reports()[name].tables == ("purchases",)]
     assert [(r.report, r.status) for r in run_all(cdnow_lab)] == expected
