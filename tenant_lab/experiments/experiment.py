@@ -8,13 +8,13 @@ __all__ = ['check_experiment', 'looks_at', 'found_direction', 'Experiment']
 # %% ../../nbs/26_experiments/74_experiment.ipynb #b464e7ad
 import datetime as dt
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from ..core.checks import check_instant, check_number
+from ..core.checks import check_choice, check_instant, check_names, check_number
 from ..core.errors import ParameterError, SchemaError
 from ..core.frames import lazy
 from ..core.results import format_number
@@ -22,9 +22,10 @@ from .always import AlwaysValid, AlwaysValidHistory, Peek
 from .decision import Reason, decide
 from .fixed import Effects, effects, fieller
 from .margins import MarginTest, margin_test
-from .measures import Measure, Units, measured
+from .measures import CROSSED, Measure, Units, check_measures, measured
 from .metrics import Metric, Quantile, check_metrics
 from .moments import Moments, moments
+from .multiplicity import METHODS
 from .plan import Plan
 from .readout import Readout, effect_words
 from .sequential import GroupSequential, Look, Monitoring
@@ -33,7 +34,12 @@ from .split import split_check
 # %% ../../nbs/26_experiments/74_experiment.ipynb #296f1d56
 def check_experiment(asked: "Experiment") -> None:
     """Raise `ParameterError` where the parts of a design contradict each other."""
-    names = [one.name for one in check_metrics(asked.metrics)]
+    for what, kind, needs in (("plan", Plan, "a Plan, by hand or of read_plan"), ("guardrails", Mapping, "the margin of each metric by its name"), ("name", str, "text"), ("design", GroupSequential | AlwaysValid | None, "a GroupSequential, an AlwaysValid, or None")):
+        if not isinstance(value := getattr(asked, what), kind):
+            raise ParameterError(f"{what} {value!r:.200}: needs {needs}")
+    check_choice(asked.correction, METHODS, "correction")
+    check_choice(asked.crossed, CROSSED, "crossed")
+    names = [one.name for one in asked.metrics]
     if unknown := sorted({asked.primary, *asked.guardrails} - set(names)):
         raise ParameterError(f"{', '.join(unknown)}: no such metric; there are {', '.join(names)}")
     if asked.primary in asked.guardrails:
@@ -163,17 +169,17 @@ class Experiment:
     ----------
     exposures : frame
         `customer_id`, `variant`, `exposed_at`; where it has a column `experiment`, only rows of `name` count.
-    metrics : sequence of Metric
+    metrics : Metric or sequence of Metric
         Of columns that `measures` and `traits` make.
     plan : Plan
-    measures : sequence of Measure
+    measures : Measure or sequence of Measure
         What customers did around their exposure.
     guardrails : mapping of metric to float
         Metrics that must not get worse, and the margin of each, as a share of the control's value.
     name : str
     traits : frame, optional
         `customer_id` and more columns: segments, or outcomes that have one row a customer already.
-    segments : sequence of str
+    segments : str or sequence of str
         Columns for `experiments.heterogeneity`; the moments are grouped by them.
     design : GroupSequential or AlwaysValid, optional
         How often one may look; without it once, at the end.
@@ -204,6 +210,8 @@ class Experiment:
     alpha: float = 0.05
 
     def __post_init__(self) -> None:
+        for what, several in (("metrics", check_metrics(self.metrics)), ("measures", check_measures(self.measures)), ("segments", check_names(self.segments, "segments"))):
+            object.__setattr__(self, what, several)
         check_experiment(self)
 
     @property
@@ -241,6 +249,8 @@ class Experiment:
         """
         import pandas as pd
 
+        if isinstance(looked, str) or not isinstance(looked, Iterable):
+            raise ParameterError(f"looked {looked!r}: needs a list of days, such as [{looked!r}]")
         units = self.units(as_of)
         counts = pd.crosstab(units.table["day"], units.table["variant"]).reindex(columns=list(self.plan.shares), fill_value=0).cumsum()
         split = split_check({name: counts[name].to_numpy() for name in counts}, self.plan.shares)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.checks import check_choice, check_number
+from ..core.checks import check_choice, check_names, check_number
 from ..core.errors import ParameterError
 from ..core.results import ACCENT, OKABE_ITO, QUIET, NotedResult, figure, format_number
 from ..core.shares import newcombe_interval, wilson_interval
@@ -254,7 +254,7 @@ RESERVED = ("metric", "control", "variant", "n_control", "n", "control_value", "
             "control_variance", "variance", "control_df", "value_df", "counts", "saved", "comparison")
 
 
-def effects(made: Moments, control: Any, metrics: Sequence[str] | None = None, by: str | Sequence[str] = (), strata: str | Sequence[str] = (), adjust: str | None = "pooled", relative: str = "fieller",
+def effects(made: Moments, control: Any, metrics: str | Sequence[str] | None = None, by: str | Sequence[str] = (), strata: str | Sequence[str] = (), adjust: str | None = "pooled", relative: str = "fieller",
             correction: str = "none", alpha: float = 0.05, seed: int = 0) -> Effects:
     """Effects of every treatment on every metric.
 
@@ -263,7 +263,7 @@ def effects(made: Moments, control: Any, metrics: Sequence[str] | None = None, b
     made : Moments
     control : object
         Its variant.
-    metrics : sequence of str, optional
+    metrics : str or sequence of str, optional
         Names; without it all.
     by, strata : str or sequence of str
         Columns that the moments were grouped by: one comparison for each segment, or like with like in each stratum. Quantiles know no strata.
@@ -288,12 +288,12 @@ def effects(made: Moments, control: Any, metrics: Sequence[str] | None = None, b
     check_choice(relative, ("fieller", "delta"), "relative")
     check_number(alpha, "alpha", 1e-12, 1 - 1e-12)
     check_number(seed, "seed", 0, integer=True)
-    cut, layers = ([one] if isinstance(one, str) else list(one) for one in (by, strata))
+    cut, layers = list(check_names(by, "by")), list(check_names(strata, "strata"))
     if odd := [name for name in (*cut, *layers) if name in RESERVED or (name in cut and name in layers)]:
         raise ParameterError(f"by and strata: {', '.join(odd)} would stand twice in the table; rename the column, or name it once")
     if control not in (variants := made.variants()) or len(variants) < 2:
         raise ParameterError(f"control {control!r}: the variants are {', '.join(map(str, variants))}; needs a control that is one of them, and a treatment")
-    chosen = [made.metric(name) for name in metrics] if metrics is not None else list(made.metrics)
+    chosen = [made.metric(name) for name in check_names(metrics, "metrics")] if metrics is not None else list(made.metrics)
     if not chosen:
         raise ParameterError(f"metrics: needs at least one of {', '.join(one.name for one in made.metrics)}")
     made = made.summed(*dict.fromkeys(["variant", *cut, *layers, *([made.cluster] if made.cluster else [])]))   # once for all metrics

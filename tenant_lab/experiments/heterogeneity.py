@@ -15,7 +15,7 @@ import narwhals as nw
 import numpy as np
 from scipy.special import fdtrc, ndtri, softmax, stdtrit
 
-from ..core.checks import check_choice, check_columns, check_number
+from ..core.checks import check_choice, check_columns, check_names, check_number
 from ..core.errors import ParameterError
 from ..core.frames import lazy
 from ..core.results import ACCENT, QUIET, NotedResult, figure, format_number
@@ -243,7 +243,7 @@ def segment_effects(made: Moments, control: Any, metric: str, by: str | Sequence
         As `experiments.fixed.effects`; fewer than two segments have `LEAST` units an arm; relative effects of values not above 0.
     """
     check_choice(scale, SCALES, "scale")
-    cut = [by] if isinstance(by, str) else list(by)
+    cut = list(check_names(by, "by"))
     found = effects(_two_arms(made, control, variant), control, [metric], cut, correction=correction, alpha=alpha)
     t = found.frame()
     n, value, variance = (t[names].to_numpy(float).T for names in (["n_control", "n"], ["control_value", "value"], ["control_variance", "variance"]))
@@ -346,7 +346,7 @@ def effect_over_time(units: Any, control: Any, windows: Mapping[str, tuple[float
     x, end = first + days / 2, float((first + days).max())
     if (np.diff(x) <= 0).any():
         raise ParameterError(f"windows {dict(windows)}: each must be later than the one before")
-    table, notes = lazy(units, ["variant", *windows, *([age] if age else []), *([covariate] if isinstance(covariate, str) else covariate)]), []
+    table, notes = lazy(units, ["variant", *windows, *([age] if age else []), *check_names(covariate, "covariate")]), []
     schema = table.collect_schema()
     if age is not None:
         check_columns(schema.names(), [age], "units")

@@ -118,11 +118,14 @@ class Metric(ABC):
             raise ParameterError(f"{type(self).__name__}: covariate {self.covariate!r} and name {self.name!r}: needs names of columns, or pairs of them, and a text")
         pairs = tuple((one, None) if isinstance(one, str) else tuple(one) for one in given)
         object.__setattr__(self, "covariate", pairs)   # one form, so that equal metrics are equal
-        for column in (*(name for pair in (self.outcome(), *pairs) for name in pair), self.filter):
-            if column is not None and (not isinstance(column, str) or not column):
+        rest = (*(name for pair in (self.outcome(), *pairs) for name in pair), self.filter)
+        for column in (self.outcome()[0], *(name for name in rest if name is not None)):
+            if not isinstance(column, str) or not column:
                 raise ParameterError(f"{type(self).__name__}: {column!r} is no name of a column")
         if any(len(pair) != 2 for pair in pairs):
             raise ParameterError(f"covariate {self.covariate!r}: needs names of columns, or pairs of them")
+        if self.outcome() in pairs:
+            raise ParameterError(f"covariate {self.covariate!r}: needs something known before the experiment, not the outcome itself")
         self._check_limits()
         object.__setattr__(self, "name", self.name or self._label())
 

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from ..core.arrays import save_arrays, saved_arrays
-from ..core.checks import check_columns, check_instant
+from ..core.checks import check_columns, check_instant, check_names
 from ..core.errors import ParameterError, SchemaError
 from ..core.frames import day_of, instant_like, lazy
 from .cells import Cells, count_cells
@@ -338,9 +338,11 @@ def moments(units: Any, metrics: Metric | Sequence[Metric] | None = None, by: st
     ParameterError
         Two metrics of one name, or a quantile by cluster.
     """
+    if not isinstance(like, Moments | None):
+        raise ParameterError(f"like {like!r:.200}: needs Moments, as this function makes them")
     wanted = like.metrics if like else check_metrics(metrics)
-    by, day, cluster = (like.by, like.day, like.cluster) if like else (tuple(dict.fromkeys(name for name in ((by,) if isinstance(by, str) else by) if name != "variant")), day, cluster)
-    keys = [*dict.fromkeys(("variant", *by, *(name for name in (day, cluster) if name)))]
+    by, day, cluster = (like.by, like.day, like.cluster) if like else (tuple(dict.fromkeys(name for name in check_names(by, "by") if name != "variant")), day, cluster)
+    keys = [*dict.fromkeys(("variant", *by, *check_names([name for name in (day, cluster) if name is not None], "day or cluster")))]
     if cluster and any(isinstance(metric, Quantile) for metric in wanted):
         raise ParameterError("cluster: quantiles by cluster are not known here; leave the Quantile out, or cluster=")
     columns = [*dict.fromkeys((*keys, *(name for metric in wanted for one, other in metric.components() for term in (one, other) if term for name in (term.column, term.filter, term.age) if name)))]

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.checks import check_columns
+from ..core.checks import check_choice, check_columns
 from ..core.errors import ParameterError, SchemaError
 from ..core.frames import arrow
+from .split import planned_shares
 
 # %% ../../nbs/26_experiments/71_plan.ipynb #cd46fde3
 @dataclass(frozen=True)
@@ -41,8 +42,16 @@ class Plan:
     direction: str | None = None
 
     def __post_init__(self) -> None:
-        if self.control not in self.shares or len(self.shares) < 2:
-            raise ParameterError(f"control {self.control!r}: the plan has {', '.join(map(str, self.shares))}; needs the control among them, and a treatment")
+        if (planned_shares(self.shares)[1] == 0).any():
+            raise ParameterError(f"planned {dict(self.shares)}: needs weights above 0; leave a variant out that nobody sees")
+        if self.control not in self.shares:
+            raise ParameterError(f"control {self.control!r}: the plan has {', '.join(map(str, self.shares))}; needs the control among them")
+        for day, what in ((self.start, "start"), (self.end, "end")):
+            if day is not None and (not isinstance(day, dt.date) or day != day):
+                raise ParameterError(f"{what} {day!r}: needs a date or a datetime")
+        if self.primary is not None and not isinstance(self.primary, str):
+            raise ParameterError(f"primary {self.primary!r}: needs the name of a metric")
+        check_choice(self.direction, ("increase", "decrease", None), "direction")
 
     def over(self, at: dt.datetime) -> bool:
         """Whether the end has come at an instant; never, where none is planned."""

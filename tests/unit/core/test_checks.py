@@ -15,6 +15,7 @@ from tenant_lab.core.checks import (
     check_columns,
     check_instant,
     check_name,
+    check_names,
     check_number,
     check_time_zone,
 )
@@ -116,3 +117,9 @@ def test_columns():
     assert caught.value.column == "c"
     with pytest.raises(SchemaError, match="it has no columns"):
         check_columns([], ["c"], "the frame")
+
+
+@pytest.mark.parametrize("names", [None, 5, "", [None], ["a", 5], [["a"]]])
+def test_bad_lists_of_names(names):
+    with pytest.raises(ParameterError, match="needs a name, or a list of names"):
+        check_names(names, "by")

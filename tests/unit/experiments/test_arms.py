@@ -230,7 +230,7 @@ def test_units_of_a_covariate_do_not_matter(adjust, scale):
 
 
 def test_an_outcome_that_its_covariate_tells():
-    both = compared(units(), Mean("x", covariate="x"))
+    both = compared(units().assign(same=lambda own: own["x"]), Mean("x", covariate="same"))
     assert both.value[0] == pytest.approx(both.value[1]) and (both.variance >= 0).all() and both.variance == pytest.approx(np.zeros((2, 1)), abs=1e-12)
 
 

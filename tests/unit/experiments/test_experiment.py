@@ -71,17 +71,21 @@ def test_a_plan_is_read():
     (PLANS.assign(unit="session"), "page", ParameterError, "sessions were randomised"), (PLANS.assign(is_control=True), "page", SchemaError, "exactly one of them the control"), (PLANS.assign(is_control=False), "page", SchemaError, "exactly one of them the control"),
     (PLANS.assign(is_control=["yes", "no", "no", "no"]), "page", SchemaError, "exactly one of them the control"), (PLANS.assign(is_control=[True, None, False, False]), "page", SchemaError, "exactly one of them the control"),
     (PLANS.assign(variant="old"), "page", SchemaError, "each variant once"), (PLANS.assign(planned_share=0.0), "page", SchemaError, "planned shares above 0"), (PLANS.assign(planned_share=float("nan")), "page", SchemaError, "planned shares above 0"),
-    (PLANS.assign(planned_share="half"), "page", SchemaError, "planned shares above 0"), (PLANS.head(1), "page", ParameterError, "and a treatment")])
+    (PLANS.assign(planned_share="half"), "page", SchemaError, "planned shares above 0"), (PLANS.head(1), "page", ParameterError, "needs two variants or more")])
 def test_plans_that_cannot_be(plans, name, kind, message):
     with pytest.raises(kind) as error:
         read_plan(plans, name)
     assert message in str(error.value)
 
 
-def test_a_plan_by_hand_needs_its_control():
-    for shares, control in (({"a": 1, "b": 1}, "c"), ({"a": 1}, "a"), ({}, "a")):
-        with pytest.raises(ParameterError, match="needs the control among them, and a treatment"):
-            Plan(shares, control)
+@pytest.mark.parametrize(("options", "message"), [
+    ({"control": "c"}, "control 'c': the plan has a, b; needs the control among them"), ({"shares": {"a": 1}}, "needs two variants or more"), ({"shares": {}}, "needs two variants or more"), ({"shares": ["a", "b"]}, "needs the weight of each variant by its name"),
+    ({"shares": None}, "needs the weight of each variant by its name"), ({"shares": {"a": 1, "b": 1, "c": 0}}, "needs weights above 0"), ({"shares": {"a": 1, "b": "half"}}, "planned['b'] 'half': needs a number"), ({"end": "2024-05-15"}, "end '2024-05-15': needs a date"),
+    ({"start": pd.NaT}, "start NaT: needs a date"), ({"primary": 3}, "primary 3: needs the name of a metric"), ({"direction": "up"}, "direction 'up': allowed are increase, decrease")])
+def test_a_plan_by_hand_that_cannot_be(options, message):
+    with pytest.raises(ParameterError) as error:
+        Plan(**{"shares": {"a": 1, "b": 1}, "control": "a", **options})
+    assert message in str(error.value)
 
 
 # -- words ------------------------------------------------------------------------------------------------------------
@@ -410,7 +414,8 @@ def test_segments_are_kept():
     ({"plan": Plan(PLAN.shares, "old", primary="orders")}, "orders: no such metric; there are revenue, returned"), ({"guardrails": {"visits": 0.1, "clicks": 0.1}}, "clicks, visits: no such metric"), ({"guardrails": {"revenue": 0.1}}, "revenue decides, so it is no guardrail too"),
     ({"plan": Plan(PLAN.shares, "old", direction="decrease")}, "revenue: the plan wants it to decrease, the metric to increase; set direction= of the metric"), ({"design": GroupSequential()}, "planned_n: a group-sequential design needs to know"),
     ({"planned_n": 0}, "planned_n 0: needs a number above 0"), ({"worthwhile": 0}, "worthwhile 0: needs a number above 0"), ({"worthwhile": "5%"}, "worthwhile '5%': needs a number"), ({"planned_n": -5}, "planned_n -5: needs a number from 0"),
-    ({"metrics": [Mean("revenue"), Mean("revenue")]}, "revenue stands there twice")])
+    ({"metrics": [Mean("revenue"), Mean("revenue")]}, "revenue stands there twice"), ({"plan": {"old": 1, "new": 1}}, "needs a Plan, by hand or of read_plan"), ({"design": "pocock"}, "design 'pocock': needs a GroupSequential, an AlwaysValid, or None"),
+    ({"guardrails": ["returned"]}, "needs the margin of each metric by its name"), ({"correction": "tukey"}, "correction 'tukey': allowed are"), ({"crossed": "last"}, "crossed 'last': allowed are exclude, first"), ({"name": None}, "name None: needs text")])
 def test_experiments_that_cannot_be(options, message):
     with pytest.raises(ParameterError) as error:
         page(shop(50), **options)
@@ -525,3 +530,22 @@ def test_aurora(aurora):
             assert name == "paywall" or abs(row.relative - truths[name].lift) < 4.5 * error
         early = experiment.analyze(experiment.plan.end - pd.Timedelta(days=10))
         assert {one.decision for one in early.decisions.values()} == {"hold"}
+
+
+@pytest.mark.parametrize("measures", [None, "orders", ["orders"], [None]])
+def test_measures_that_cannot_be(measures):
+    with pytest.raises(ParameterError, match="needs a Measure, or several"):
+        Experiment(shop(10)[0], Mean("revenue"), PLAN, measures)
+
+
+def test_one_metric_measure_and_segment_need_no_list():
+    exposures, bought, _ = shop(400)
+    traits, measure = exposures[["customer_id"]].assign(country=np.where(np.arange(400) % 2, "DE", "FR")), Measure("revenue", bought, "at", "amount", days=7)
+    one, listed = (Experiment(exposures, *parts, traits=traits, segments=segments).analyze(LATE) for parts, segments in (((Mean("revenue"), PLAN, measure), "country"), (([Mean("revenue")], PLAN, [measure]), ["country"])))
+    assert one.text() == listed.text() and one.made.by == ("country",)
+
+
+@pytest.mark.parametrize("looked", ["2024-05-10", dt.date(2024, 5, 10), None])
+def test_looks_are_a_list_of_days(looked):
+    with pytest.raises(ParameterError, match="needs a list of days"):
+        page(shop(400), design=GroupSequential(2), planned_n=400).analyze(LATE, looked)

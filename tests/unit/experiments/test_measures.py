@@ -311,6 +311,7 @@ def test_the_picture_and_the_frame():
     ({"first": -1}, "first -1: needs a number from 0"), ({"first": "1"}, "first '1': needs a number"), ({"days": 0}, "days 0 of measure 'n': needs a number above 0, or None"), ({"days": -2}, "days -2: needs a number from 0"),
     ({"days": True}, "days True: needs a number"), ({"before": 0}, "before 0 of measure 'n': needs a number above 0, or None"), ({"before": float("nan")}, "before nan: needs a number"), ({"days": float("inf")}, "days inf: needs a number"),
     ({"name": ""}, "measure '': needs a name other than customer_id, variant, exposed_at, day, age"), ({"name": "age"}, "measure 'age': needs a name"), ({"name": 5}, "measure 5: needs a name"),
+    ({"at": 3}, "measure 'n': at 3 and value None are names of columns"), ({"value": ["amount"]}, "are names of columns"), ({"any": "yes"}, "any 'yes': allowed are True, False"),
     ({"any": True, "value": "amount"}, "measure 'n': any= asks whether there was a row, value= adds a column up; choose one")])
 def test_measures_that_cannot_be(options, message):
     with pytest.raises(ParameterError) as error:

@@ -88,6 +88,8 @@ def test_names_and_forms():
 @pytest.mark.parametrize(("make", "said"), [
     (lambda: Mean(5), "Mean: 5 is no name of a column"),
     (lambda: Mean(""), "Mean: '' is no name of a column"),
+    (lambda: Mean(None), "Mean: None is no name of a column"),
+    (lambda: Mean("x", covariate=["y", "x"]), "not the outcome itself"),
     (lambda: Mean("x", filter=5), "Mean: 5 is no name of a column"),
     (lambda: Mean("x", covariate=[("a", "b", "c")]), "needs names of columns, or pairs of them"),
     (lambda: Mean("x", direction="up"), "direction 'up': allowed are increase, decrease"),

@@ -366,7 +366,7 @@ def test_columns_with_odd_characters(name):
 
 def test_a_column_in_several_roles():
     frame = units()
-    made = moments(frame.lazy(), [Mean("x", covariate="x"), Mean("shop"), Ratio("s", "s"), Proportion("b", covariate="b")], by=["b", "day"], day="day", cluster="shop")
+    made = moments(frame.lazy(), [Mean("x", covariate="s"), Mean("shop"), Ratio("s", "s"), Proportion("b", covariate="x")], by=["b", "day"], day="day", cluster="shop")
     assert list(made.groups) == ["variant", "b", "day", "shop"] and samples(made, "shop").mean[0, 0] > 0
 
 
@@ -460,3 +460,10 @@ def test_what_json_cannot_say_is_not_saved(tmp_path):
     with pytest.raises(ParameterError, match="cannot be saved"):
         save_moments(replace(made, groups=made.groups.assign(variant=[object()] * len(made.groups))), tmp_path / "one")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"by": None}, "by None: needs a name"), ({"by": ["day", 3]}, "by 3: needs a name"), ({"day": 3}, "day or cluster 3: needs a name"), ({"cluster": ""}, "day or cluster '': needs a name"), ({"like": "x"}, "like 'x': needs Moments")])
+def test_groupings_that_cannot_be(options, message):
+    with pytest.raises(ParameterError, match=message):
+        moments(pd.DataFrame({"variant": ["a", "b"], "x": [1.0, 2.0]}), Mean("x"), **options)
