@@ -61,17 +61,18 @@ def welch(effect: Any, v0: Any, v1: Any, df0: Any, df1: Any, alpha: float = 0.05
 
 # %% ../../nbs/26_experiments/22_fixed.ipynb #225f5e52
 def fieller(m0: Any, m1: Any, v0: Any, v1: Any, t: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the interval of `m1 / m0 - 1`; missing where `m0` lies within `t` standard errors of 0."""
+    """Ends of the interval of `m1 / m0 - 1`; missing where `m0` is not `t` standard errors above 0."""
     a = m0**2 - t**2 * v0
     with np.errstate(divide="ignore", invalid="ignore"):
         root = np.sqrt(np.maximum((m0 * m1)**2 - a * (m1**2 - t**2 * v1), 0))
         low, high = ((m0 * m1 + sign * root) / a - 1 for sign in (-1, 1))
-    return np.where(a > 0, low, np.nan), np.where(a > 0, high, np.nan)
+    sure = (a > 0) & np.greater(m0, 0)
+    return np.where(sure, low, np.nan), np.where(sure, high, np.nan)
 
 
 def delta_relative(m0: Any, m1: Any, v0: Any, v1: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Relative effect `m1 / m0 - 1` and its standard error by the delta method; missing where `m0` is 0."""
-    m0 = np.where(np.equal(m0, 0), np.nan, m0)
+    """Relative effect `m1 / m0 - 1` and its standard error by the delta method; missing where `m0` is not above 0."""
+    m0 = np.where(np.greater(m0, 0), m0, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         return m1 / m0 - 1, np.sqrt(v1 / m0**2 + v0 * m1**2 / m0**4)
 
@@ -143,19 +144,18 @@ class Effects(NotedResult):
         return found.iloc[0]
 
     def plot(self) -> "go.Figure":
-        """Relative effects with their intervals; where none is known, absolute ones."""
-        known = self.table["relative"].notna()
-        shown = (self.table[known] if known.any() else self.table).iloc[:40][::-1]
+        """Relative effects with their intervals; where none is known, absolute ones. The first 40 rows that have one."""
+        known = self.table["relative_low"].notna()
+        shown = (self.table[known] if known.any() else self.table[self.table["low"].notna()]).iloc[:40][::-1]
         value, low, high, shape = ("relative", "relative_low", "relative_high", "+.1%") if known.any() else ("effect", "low", "high", None)
-        names = shown[["metric", *self.by, *(["variant"] if self.table["variant"].nunique() > 1 else [])]].astype(str).agg(" · ".join, axis=1)
-        sure = self.table["better"].notna()
-        good = [str(one) for one in self.table.loc[sure & (self.table["better"] == True), "metric"].unique()]   # noqa: E712  a column of three values
-        bad = [str(one) for one in self.table.loc[sure & (self.table["better"] == False), "metric"].unique()]   # noqa: E712
-        said = [f"better: {', '.join(good)}"] * bool(good) + [f"worse: {', '.join(bad)}"] * bool(bad)
-        fig = figure("; ".join(said).capitalize() if said else "No clear difference", xaxis={"tickformat": shape}, height=120 + 34 * len(shown), hovermode="closest")
+        names = self.table[["metric", *self.by, *(["variant"] if self.table["variant"].nunique() > 1 else [])]].astype(str).agg(" · ".join, axis=1)
+        clear = [(word, names[self.table["better"].notna() & (self.table["better"] == one)]) for word, one in (("better", True), ("worse", False))]
+        said = [f"{word}: {', '.join(rows) if len(rows) < 5 else f'{len(rows)} of {len(names)}'}" for word, rows in clear if len(rows)]
+        title = "; ".join(said) or "no clear difference"
+        fig = figure(title[0].upper() + title[1:], xaxis={"tickformat": shape}, height=120 + 34 * len(shown), hovermode="closest")
         colours = [QUIET if better is None or better != better else ACCENT if better else OKABE_ITO[4] for better in shown["better"]]
-        reach = {"array": (shown[high] - shown[value]).fillna(0), "arrayminus": (shown[value] - shown[low]).fillna(0)}
-        fig.add_scatter(x=shown[value], y=names, mode="markers", marker={"color": colours, "size": 9}, error_x={"type": "data", "symmetric": False, "color": QUIET, "thickness": 2, **reach}, hovertemplate="%{y}: %{x" + (":" + shape if shape else "") + "}<extra></extra>")
+        reach = {"array": shown[high] - shown[value], "arrayminus": shown[value] - shown[low]}
+        fig.add_scatter(x=shown[value], y=names[shown.index], mode="markers", marker={"color": colours, "size": 9}, error_x={"type": "data", "symmetric": False, "color": QUIET, "thickness": 2, **reach}, hovertemplate="%{y}: %{x" + (":" + shape if shape else "") + "}<extra></extra>")
         return fig.add_vline(x=0, line_color=QUIET, line_width=1)
 
 # %% ../../nbs/26_experiments/22_fixed.ipynb #1f8f8e5c
@@ -168,8 +168,12 @@ def _means(made: Moments, metric: Metric, control: Any, by: list[str], strata: l
     size = np.array([np.append(some.n, 0)[rows[arm]] for arm in ("control", "treatment")])
     least = 2 + len(metric.covariate) * (adjust == "separate")
     few = rows.loc[size.min(axis=0) < least, "comparison"].unique()
-    notes = _left_out(metric, compared.iloc[few], by, strata, made.cluster, least)
-    keep = np.setdiff1d(np.arange(len(compared)), few)
+    notes = _left_out(metric, compared.iloc[few], by, strata, f"{least} {'clusters' if made.cluster else 'units'}{', two and one for each covariate,' if least > 2 else ''}")
+    below = [other for _, other in some.layout if other is not None]
+    nothing = np.append((some.mean[:, below] == 0).any(axis=1), False)   # a denominator of 0 throughout
+    none = np.setdiff1d(rows["comparison"].to_numpy()[nothing[rows[["control", "treatment"]].to_numpy()].any(axis=1)], few)
+    notes += _left_out(metric, compared.iloc[none], by, strata, "one unit whose denominator is above 0")
+    keep = np.setdiff1d(np.arange(len(compared)), [*few, *none])
     rows = rows[rows["comparison"].isin(keep)]
     rows = rows.assign(comparison=np.searchsorted(keep, rows["comparison"]))
     both = arms(some, rows, len(keep), adjust if metric.covariate else None)
@@ -190,11 +194,10 @@ def _means(made: Moments, metric: Metric, control: Any, by: list[str], strata: l
     return table, notes + _cautions(metric, some, table, made)
 
 
-def _left_out(metric: Metric, gone: "pd.DataFrame", by: list[str], strata: list[str], cluster: str | None, least: int = 2) -> list[str]:
-    """Notes of comparisons with too few units; an error where that is no segment."""
+def _left_out(metric: Metric, gone: "pd.DataFrame", by: list[str], strata: list[str], what: str = "2 units") -> list[str]:
+    """Notes of comparisons where an arm has too little; an error where that is no segment."""
     if gone.empty:
         return []
-    what = f"{least} {'clusters' if cluster else 'units'}{', two and one for each covariate,' if least > 2 else ''}"
     if not by or strata:
         raise ParameterError(f"{metric.name}: an arm has fewer than {what}{' in a stratum' if strata else ''}, variant {gone['variant'].iloc[0]!r} or the control; {'join strata' if strata else 'there is nothing to compare'}")
     return [f"{metric.name}: {len(gone)} segments are left out, where an arm has fewer than {what} ({', '.join(' · '.join(map(str, one)) for one in gone[by].head(3).to_numpy())}{', …' if len(gone) > 3 else ''})"]
@@ -214,7 +217,7 @@ def _cautions(metric: Metric, some: Any, table: "pd.DataFrame", made: Moments) -
     if (still := table["p"].isna()).any():
         notes.append(f"{metric.name}: {int(still.sum())} comparisons of values that do not vary in either arm, so no p-value")
     if (unsure := table["relative_low"].isna() & (table["standard_error"] > 0)).any():
-        notes.append(f"{metric.name}: {int(unsure.sum())} relative effects without interval, for the control's value may be 0")
+        notes.append(f"{metric.name}: {int(unsure.sum())} relative effects without interval, for the control's value may be 0 or below")
     return notes
 
 # %% ../../nbs/26_experiments/22_fixed.ipynb #7f5d3b8d
@@ -241,13 +244,13 @@ def _quantiles(made: Moments, metric: Quantile, control: Any, by: list[str], alp
         step = drawn[1] - drawn[0]
         low, high = np.quantile(step, [alpha / 2, 1 - alpha / 2])
         p = min(1.0, 2 * (min((step <= 0).sum(), (step >= 0).sum()) + 1) / (DRAWS + 1))   # Davison & Hinkley 1997, section 4.2
-        sure = (drawn[0] > 0).all()
+        sure = m0 > 0 and (drawn[0] > 0).all()
         ends = np.quantile(drawn[1] / drawn[0] - 1, [alpha / 2, 1 - alpha / 2]) if sure else (np.nan, np.nan)
         found.append({"comparison": number, "n_control": sizes[0], "n": sizes[1], "control_value": m0, "value": m1, "effect": m1 - m0, "standard_error": step.std(), "df": np.inf, "low": low, "high": high,
-                      "relative": m1 / m0 - 1 if m0 else np.nan, "relative_low": ends[0], "relative_high": ends[1], "p": p, "control_variance": drawn[0].var(), "variance": drawn[1].var(), "control_df": np.inf, "value_df": np.inf, "counts": False, "saved": np.nan})
-    notes = _left_out(metric, compared.iloc[few], by, [], None)
+                      "relative": m1 / m0 - 1 if m0 > 0 else np.nan, "relative_low": ends[0], "relative_high": ends[1], "p": p, "control_variance": drawn[0].var(), "variance": drawn[1].var(), "control_df": np.inf, "value_df": np.inf, "counts": False, "saved": np.nan})
+    notes = _left_out(metric, compared.iloc[few], by, [])
     table = compared.assign(metric=metric.name).join(pd.DataFrame(found).set_index("comparison"), how="inner") if found else compared.iloc[:0].assign(metric=metric.name)
-    return table, notes + ([f"{metric.name}: relative effects without interval, for the control's value may be 0"] if found and table["relative_low"].isna().any() else [])
+    return table, notes + ([f"{metric.name}: relative effects without interval, for the control's value may be 0 or below"] if found and table["relative_low"].isna().any() else [])
 
 # %% ../../nbs/26_experiments/22_fixed.ipynb #8abbfb04
 RESERVED = ("metric", "control", "variant", "n_control", "n", "control_value", "value", "effect", "standard_error", "df", "low", "high", "relative", "relative_low", "relative_high", "p", "p_adjusted", "better",
@@ -272,7 +275,7 @@ def effects(made: Moments, control: Any, metrics: str | Sequence[str] | None = N
     relative : {"fieller", "delta"}
         Interval of the relative effect; "fieller" is for shares the one of `share_ratio`.
     correction : str
-        One of `experiments.multiplicity.adjust_p`, over all rows; or "dunnett", over the treatments of each metric and segment; intervals are then so many standard errors wide that all hold together.
+        One of `experiments.multiplicity.adjust_p`, over all rows; or "dunnett", over the treatments of each metric and segment (Bonferroni where an arm does not vary); intervals are then so many standard errors wide that all hold together.
     alpha : float
     seed : int
         Of the bootstrap of quantiles.
@@ -304,11 +307,14 @@ def effects(made: Moments, control: Any, metrics: str | Sequence[str] | None = N
     clear = (table["p_adjusted"] <= alpha) & ((table["low"] > 0) | (table["high"] < 0))   # both, for shares they are of two methods
     table["better"] = (table["effect"] * sign > 0).astype(object).where(clear, None)
     first = ["metric", *cut, "control", "variant"]
-    return Effects(table[first + [name for name in table if name not in first]], tuple(chosen), tuple(cut), alpha, correction, tuple(note for _, some in parts for note in some))
+    notes = [f"{one.name}: quantiles know no strata, and are compared without" for one in chosen if layers and isinstance(one, Quantile)]
+    return Effects(table[first + [name for name in table if name not in first]], tuple(chosen), tuple(cut), alpha, correction, tuple(note for some in (*(one for _, one in parts), notes) for note in some))
 
 
 def _corrected(table: "pd.DataFrame", by: list[str], correction: str, alpha: float, relative: str) -> "pd.DataFrame":
     """With `p_adjusted`; "dunnett" also widens the intervals."""
+    from scipy.special import stdtrit
+
     if correction != "dunnett":
         known = table["p"].notna()
         table["p_adjusted"] = table["p"]
@@ -318,13 +324,15 @@ def _corrected(table: "pd.DataFrame", by: list[str], correction: str, alpha: flo
     table["p_adjusted"] = np.nan
     for rows in table.groupby(["metric", *by], sort=False, dropna=False).indices.values():
         own = table.loc[rows]
-        if not (own[["control_variance", "variance"]] > 0).all(axis=None):
-            continue
-        joint = dunnett(own["effect"].to_numpy(), float(own["control_variance"].iloc[0]), own["variance"].to_numpy(), None if np.isinf(own["df"]).any() else float(own["df"].min()), alpha)
-        wider = joint.critical * own["standard_error"]
-        table.loc[rows, "p_adjusted"], table.loc[rows, "low"], table.loc[rows, "high"] = np.maximum(joint.frame()["p"].to_numpy(), own["p"]), own["effect"] - wider, own["effect"] + wider
+        if (own[["control_variance", "variance"]] > 0).all(axis=None):
+            joint = dunnett(own["effect"].to_numpy(), float(own["control_variance"].iloc[0]), own["variance"].to_numpy(), None if np.isinf(own["df"]).any() else float(own["df"].min()), alpha)
+            critical, p = np.full(len(own), joint.critical), joint.frame()["p"].to_numpy()
+        else:   # an arm that does not vary has no correlation with the others: Bonferroni
+            critical, p = -stdtrit(own["df"].fillna(np.inf), alpha / 2 / len(own)), np.minimum(own["p"] * len(own), 1)
+        wider = critical * own["standard_error"]
+        table.loc[rows, "p_adjusted"], table.loc[rows, "low"], table.loc[rows, "high"] = np.maximum(p, own["p"]), own["effect"] - wider, own["effect"] + wider
         means = own["control_value"], own["value"], own["control_variance"], own["variance"]
-        error = joint.critical * delta_relative(*means)[1]
-        ends = fieller(*means, joint.critical) if relative == "fieller" else (own["relative"] - error, own["relative"] + error)
+        error = critical * delta_relative(*means)[1]
+        ends = fieller(*means, critical) if relative == "fieller" else (own["relative"] - error, own["relative"] + error)
         table.loc[rows, "relative_low"], table.loc[rows, "relative_high"] = ends
     return table

@@ -241,7 +241,12 @@ def test_dunnett_keeps_the_kind_of_relative_interval_that_was_asked_for():
 
 def test_dunnett_of_what_does_not_vary():
     still = found(small([1, 1, 1], [1, 1, 1]), Mean("x"), correction="dunnett").table.iloc[0]
-    assert np.isnan(still["p_adjusted"]) and still["better"] is None and still["p"] == 1
+    assert still["p_adjusted"] == 1 and still["better"] is None and still["p"] == 1
+    frame = pd.DataFrame({"variant": np.repeat(["A", "B", "C"], 400), "k": [1] * 40 + [0] * 360 + [1] * 80 + [0] * 320 + [0] * 400})
+    for metric in (Proportion("k"), Mean("k")):   # C lost everything, and does not vary: Bonferroni of two
+        table = found(frame, metric, correction="dunnett").table.set_index("variant")
+        assert table["p_adjusted"].tolist() == pytest.approx((2 * table["p"]).tolist()) and table["better"].tolist() == [True, False]
+        assert (table["low"] < table["effect"]).all() and (table["effect"] < table["high"]).all()
 
 
 def test_better_in_the_metrics_own_direction():
@@ -344,11 +349,39 @@ def test_separate_slopes_of_too_few_units():
 
 def test_a_control_near_0_has_no_relative_interval():
     made = found(units(arms="AB").assign(y=lambda own: own["y"] - of(own, "y", "A").mean() + 0.01), Mean("y"))
-    assert np.isnan(made.table["relative_low"].iloc[0]) and "y: 1 relative effects without interval, for the control's value may be 0" in made.notes
+    assert np.isnan(made.table["relative_low"].iloc[0]) and "y: 1 relative effects without interval, for the control's value may be 0 or below" in made.notes
     rare = small([0] * 50, [0, 1] * 25)
     made = found(rare, [Proportion("x"), Quantile("x", name="q")])
     assert made.table["relative_low"].isna().all() and sum("relative effects without interval" in note for note in made.notes) == 2
     assert made.table["p"].iloc[0] == pytest.approx(proportions_ztest([0, 25], [50, 50])[1])
+
+
+@pytest.mark.parametrize("metric", [Mean("x"), Quantile("x")], ids=str)
+def test_of_a_loss_there_are_no_percents(metric):
+    rng = np.random.default_rng(1)
+    made = found(small(rng.normal(-10, 2, 400), rng.normal(-5, 2, 400)), metric)
+    row = made.table.iloc[0]
+    assert row["effect"] == pytest.approx(5, abs=0.7) and row["better"] is True and np.isnan(row[["relative", "relative_low", "relative_high"]].astype(float)).all()
+    assert any("may be 0 or below" in note for note in made.notes) and made.plot().data[0].x[0] == row["effect"]
+
+
+def test_a_picture_of_what_has_an_interval_only():
+    rng = np.random.default_rng(2)
+    shown = found(pd.DataFrame({"variant": ["A", "B"] * 200, "x": rng.normal(0.02, 1, 400), "y": rng.normal(9, 1, 400)}), [Mean("x"), Mean("y")]).plot().data[0]
+    assert list(shown.y) == ["y"] and np.isfinite(np.array(shown.error_x.array, float)).all()
+
+
+def test_a_segment_without_a_denominator_is_left_out():
+    frame = units(arms="AB").assign(below=lambda own: np.where(own["seg"] == own["seg"].iloc[0], 0.0, 1.0))
+    made = found(frame, Ratio("x", "below"), by="seg")
+    assert frame["seg"].iloc[0] not in set(made.table["seg"]) and len(made.table) == frame["seg"].nunique() - 1
+    assert "1 segments are left out, where an arm has fewer than one unit whose denominator is above 0" in made.notes[0]
+    with pytest.raises(ParameterError, match="x / below: an arm has fewer than one unit whose denominator is above 0"):
+        found(frame.assign(below=0.0), Ratio("x", "below"))
+
+
+def test_quantiles_without_strata_say_so():
+    assert "x q0.5: quantiles know no strata, and are compared without" in found(units(arms="AB"), [Quantile("x")], by=(), strata="seg").notes
 
 
 def test_a_skewed_mean_says_so():
@@ -405,9 +438,9 @@ def test_a_p_value_holds_its_level_without_an_effect():
 def test_pictures():
     frame = units(3000)
     made = found(frame, [Mean("x"), Mean("x", name="cost", direction="decrease"), Mean("y")])
-    assert made.plot().layout.title.text == "Better: x; worse: cost"
+    assert made.plot().layout.title.text == "Better: x · B, x · C; worse: cost · B, cost · C"
     assert found(frame, Mean("y")).plot().layout.title.text == "No clear difference"
-    assert list(made.plot().data[0].y) == ["y · C", "y · B", "cost · C", "cost · B", "x · C", "x · B"]
+    assert list(made.plot().data[0].y) == ["cost · C", "cost · B", "x · C", "x · B"]
     assert list(found(units(300, arms="AB"), Mean("x"), by="seg").plot().data[0].y) == ["x · v", "x · u"]
     rare = found(small([0] * 50, [0, 1] * 25), Proportion("x"))._repr_html_()
     assert "<b>Effects</b>" in rare and "may be 0" in rare
