@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/26_experiments/70_decision.ipynb #e0297c85
 STATES = ("right", "open", "wrong")
-DECISIONS = {"ship": "everything that was asked is shown", "hold": "not everything is known", "stop": "something is shown to be wrong"}
+DECISIONS = {"ship": "everything that was asked is shown", "hold": "not everything is known", "stop": "shown to be wrong, or not worth waiting for"}
 
 
 @dataclass(frozen=True)

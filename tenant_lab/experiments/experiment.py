@@ -39,6 +39,7 @@ def check_experiment(asked: "Experiment") -> None:
             raise ParameterError(f"{what} {value!r:.200}: needs {needs}")
     check_choice(asked.correction, METHODS, "correction")
     check_choice(asked.crossed, CROSSED, "crossed")
+    check_number(asked.alpha, "alpha", 1e-9, 0.5)
     names = [one.name for one in asked.metrics]
     if unknown := sorted({asked.primary, *asked.guardrails} - set(names)):
         raise ParameterError(f"{', '.join(unknown)}: no such metric; there are {', '.join(names)}")
@@ -64,6 +65,21 @@ def check_experiment(asked: "Experiment") -> None:
         if value is not None and not check_number(value, what, 0):
             raise ParameterError(f"{what} {value!r}: needs a number above 0")
 
+
+def _check_variants(asked: "Experiment", seen: Sequence[Any]) -> None:
+    planned = ", ".join(map(str, asked.plan.shares))
+    if odd := sorted((one for one in seen if one not in asked.plan.shares), key=str):
+        alike = "" if set(map(str, odd)) - set(map(str, asked.plan.shares)) else ": text in one of them, and numbers in the other"
+        raise SchemaError(f"exposures.variant: {', '.join(map(str, odd))} of {asked.name} are not in the plan, which has {planned}{alike}", table="exposures", column="variant", rule="reference")
+
+
+def _read_looked(asked: "Experiment", looked: Any) -> tuple[Any, ...]:
+    if isinstance(looked, str) or not isinstance(looked, Iterable):
+        raise ParameterError(f"looked {looked!r}: needs a list of days, such as [{looked!r}]")
+    if len(days := tuple(looked)) and not asked.design:
+        raise ParameterError("looked: a test of fixed size is read once; plan a GroupSequential or AlwaysValid design to look before the end")
+    return days
+
 # %% ../../nbs/26_experiments/74_experiment.ipynb #201f5217
 def _effects(asked: "Experiment", made: Moments) -> Effects:
     """The primary metric by itself, with a correction for treatments; guardrails as they are; the others corrected for their number."""
@@ -85,7 +101,7 @@ def _waits(asked: "Experiment", as_of: dt.datetime, late: int) -> str:
     return f"the outcomes of {format_number(late)} customers are not whole yet" if late else ""
 
 # %% ../../nbs/26_experiments/74_experiment.ipynb #9445047e
-def looks_at(asked: "Experiment", made: Moments, variant: str, looked: Sequence[Any] = ()) -> Monitoring | AlwaysValidHistory:
+def looks_at(asked: "Experiment", made: Moments, variant: str, looked: Sequence[Any] = (), ended: bool = False) -> Monitoring | AlwaysValidHistory | None:
     """The looks at the primary metric: as the design has them, or day by day in an always-valid way where there is none.
 
     Parameters
@@ -96,24 +112,43 @@ def looks_at(asked: "Experiment", made: Moments, variant: str, looked: Sequence[
     variant : str
     looked : sequence of date
         As for `analyze`.
+    ended : bool
+        Nobody comes any more: the last look, however few there are.
+
+    Returns
+    -------
+    Monitoring, AlwaysValidHistory or None
+        None: nothing that varies was seen yet.
     """
-    pair = replace(made.summed("variant", "day"), by=())
-    def look(at: Moments) -> tuple[float, float, float] | None:
-        try:
-            row = effects(at, asked.plan.control, [asked.primary]).row(asked.primary, variant)
-        except ParameterError:   # too few in an arm: there was nothing to see yet
-            return None
-        return (float(row.n_control + row.n), float(row.effect), float(row.standard_error)) if row.standard_error > 0 else None
-    treatments = len(asked.plan.shares) - 1   # Bonferroni, over them
-    if isinstance(asked.design, GroupSequential):
-        days = [check_instant(day, None, "looked").date() - dt.timedelta(days=1 + math.ceil(asked.window)) for day in looked]
-        seen = [one for one in (*(look(pair.until(day)) for day in days), look(pair)) if one]
-        if len(seen) <= len(days):
-            raise ParameterError(f"looked {', '.join(map(str, looked))}: at one of these days an arm had no two customers whose window was over")
-        return replace(asked.design, alpha=asked.alpha / treatments).monitor([Look(n / (asked.planned_n or n), effect, error) for n, effect, error in seen])
-    design = replace(asked.design or AlwaysValid(float(pair.size.sum())), alpha=asked.alpha / treatments)
-    peeks = [Peek(*one) for day in sorted(set(pair.groups["day"])) if (one := look(pair.until(day)))]
-    return design.monitor([peek for n, peek in enumerate(peeks) if not n or peek.n > peeks[n - 1].n])   # a day may add nobody who counts
+    pair, level = replace(made.summed("variant", "day"), by=()), asked.alpha / (len(asked.plan.shares) - 1)   # Bonferroni, over the treatments
+    if not isinstance(asked.design, GroupSequential):
+        rows = [_row_at(asked, pair, variant, day) for day in sorted(set(pair.groups["day"]))]
+        peeks = [Peek(float(row.n_control + row.n), float(row.effect), float(row.standard_error)) for row in rows if row is not None]
+        peeks = [peek for n, peek in enumerate(peeks) if not n or peek.n > peeks[n - 1].n]   # a day may add nobody who counts
+        return replace(asked.design or AlwaysValid(float(pair.size.sum())), alpha=level).monitor(peeks) if peeks else None
+    rows = [_row_at(asked, pair, variant, day) for day in _look_days(asked, looked)]
+    if rows[-1] is None and not looked:
+        return None
+    if any(row is None for row in rows):
+        raise ParameterError(f"looked {', '.join(map(str, looked))}: at one of these days an arm had no two customers whose window was over, or nothing varied")
+    seen, planned = [float(row.n_control + row.n) for row in rows], float(asked.planned_n or 0)
+    if seen[-1] > 2 * planned:
+        raise ParameterError(f"planned_n {asked.planned_n}: {format_number(seen[-1])} customers count already, more than twice as many; give the number that was planned, of control and one treatment together")
+    return replace(asked.design, alpha=level).monitor([Look(n / planned, float(row.effect), float(row.standard_error), ended and row is rows[-1]) for n, row in zip(seen, rows, strict=True)])
+
+
+def _look_days(asked: "Experiment", looked: Sequence[Any]) -> list[dt.date | None]:
+    """Of each look the last day of exposure whose window was over; None: all."""
+    return [*(check_instant(day, None, "looked").date() - dt.timedelta(days=1 + math.ceil(asked.window)) for day in looked), None]
+
+
+def _row_at(asked: "Experiment", pair: Moments, variant: str, day: dt.date | None) -> Any:
+    """The effect on the primary metric of those exposed until a day; None where there is nothing to see yet."""
+    try:
+        row = effects(pair if day is None else pair.until(day), asked.plan.control, [asked.primary]).row(asked.primary, variant)
+    except ParameterError:   # too few in an arm
+        return None
+    return row if row.standard_error > 0 else None
 
 # %% ../../nbs/26_experiments/74_experiment.ipynb #ba1c7a0f
 def found_direction(found: Effects, name: str) -> str:
@@ -121,21 +156,21 @@ def found_direction(found: Effects, name: str) -> str:
     return next(one.direction for one in found.metrics if one.name == name)
 
 
-def _sequential(found: Effects, primary: str, history: Mapping[str, Monitoring | AlwaysValidHistory]) -> Effects:
-    """With estimate, interval and p-value of the primary metric as the looks allow them: of a group-sequential test those of the look that decided."""
-    table = found.table.copy()
+def _sequential(asked: "Experiment", found: Effects, made: Moments, history: Mapping[str, Monitoring | AlwaysValidHistory], looked: Sequence[Any]) -> Effects:
+    """With values, interval and p-value of the primary metric as the looks allow them: of a group-sequential test those of the look that decided."""
+    table, pair = found.table.copy(), replace(made.summed("variant", "day"), by=())
     for variant, looks in history.items():
-        at = table.index[(table["metric"] == primary) & (table["variant"] == variant)][0]
-        own, last = table.loc[at], looks.frame().iloc[looks.look - 1 if isinstance(looks, Monitoring) else -1]
-        fits = isinstance(looks, Monitoring) or last["running_low"] == last["running_low"]   # else no effect lies in all intervals
-        low, high = last[["low", "high"] if isinstance(looks, Monitoring) or not fits else ["running_low", "running_high"]]
-        p = min(1.0, float(last["p_value"] if isinstance(looks, Monitoring) else last["p"]) * len(history))
-        lift = np.array([np.nan, np.nan])
-        if last["estimate"] == own["effect"]:
-            z = max(high - own["effect"], own["effect"] - low) / own["standard_error"]
-            lift = np.array(fieller(own["control_value"], own["value"], own["control_variance"], own["variance"], z))
-        better = bool((low > 0) == (found_direction(found, primary) == "increase")) if fits and p <= found.alpha and (low > 0 or high < 0) else None
-        table.loc[at, ["effect", "standard_error", "low", "high", "p_adjusted", "relative_low", "relative_high", "better"]] = [last["estimate"], last["standard_error"], low, high, p, *map(float, lift), better]
+        at = table.index[(table["metric"] == asked.primary) & (table["variant"] == variant)][0]
+        planned, look = isinstance(looks, Monitoring), looks.look - 1 if isinstance(looks, Monitoring) else -1
+        own, last = _row_at(asked, pair, variant, _look_days(asked, looked)[look]), looks.frame().iloc[look]
+        fits = planned or last["running_low"] == last["running_low"]   # else no effect lies in all intervals
+        low, high = last[["low", "high"] if planned or not fits else ["running_low", "running_high"]]
+        p = min(1.0, float(last["p_value"] if planned else last["p"]) * (len(asked.plan.shares) - 1))
+        steps = np.array([own.effect - low, high - own.effect]) / own.standard_error   # below 0: the effect has left its running interval
+        ends = [float(fieller(own.control_value, own.value, own.control_variance, own.variance, step)[side]) if step > 0 else math.nan for side, step in enumerate(steps)]
+        better = bool((low > 0) == (found_direction(found, asked.primary) == "increase")) if fits and p <= found.alpha and (low > 0 or high < 0) else None
+        for name, value in {**own, "low": low, "high": high, "p_adjusted": p, "relative_low": ends[0], "relative_high": ends[1], "better": better}.items():
+            table.at[at, name] = value
     return replace(found, table=table)
 
 # %% ../../nbs/26_experiments/74_experiment.ipynb #e5192596
@@ -154,9 +189,11 @@ def _reasons(asked: "Experiment", found: Effects, margins: Mapping[str, MarginTe
     finding = effect_words(row)
     if isinstance(looks, Monitoring) and looks.decision == "futility":
         state, finding = "wrong", f"stopped for futility: {finding}"
-    if state != "wrong" and asked.worthwhile is not None and np.isfinite(row.relative_high):
+    if state != "wrong" and asked.worthwhile is not None:
         best = row.relative_high if found_direction(found, asked.primary) == "increase" else -row.relative_low
-        if best < asked.worthwhile:
+        if not np.isfinite(best):
+            state, finding = "open", f"{finding}, and what share of the control's value that is is not known"
+        elif best < asked.worthwhile:
             state, finding = "wrong", f"{finding}, less than the {format_number(asked.worthwhile, '%')} that would be worth it"
     return [*reasons, Reason(f"primary {asked.primary}", state, finding)]
 
@@ -228,8 +265,7 @@ class Experiment:
         """One row a customer who was exposed between start and end."""
         named = "experiment" in lazy(self.exposures).collect_schema().names()
         some = measured(self.exposures, self.measures, as_of, self.name if named else None, self.crossed, self.traits, self.plan.start, self.plan.end)
-        if odd := sorted(set(map(str, some.table["variant"])) - set(map(str, self.plan.shares))):
-            raise SchemaError(f"exposures.variant: {', '.join(odd)} of {self.name} are not in the plan, which has {', '.join(map(str, self.plan.shares))}", table="exposures", column="variant", rule="reference")
+        _check_variants(self, some.table["variant"].unique().tolist())
         return some
 
     def analyze(self, as_of: Any, looked: Sequence[Any] = ()) -> Readout:
@@ -240,7 +276,7 @@ class Experiment:
         as_of : date, datetime or ISO 8601 text
             Nothing from this instant on counts; a day means its end.
         looked : sequence of date
-            Earlier days of looks, in order, at the end of which it was read; of a `GroupSequential` each costs some of the level. An `AlwaysValid` design looks at each day anyway.
+            Earlier days of looks, in order, at the end of which it was read; of a `GroupSequential` each costs some of the level. An `AlwaysValid` design looks at each day anyway; without a design there can be none.
 
         Raises
         ------
@@ -249,13 +285,12 @@ class Experiment:
         """
         import pandas as pd
 
-        if isinstance(looked, str) or not isinstance(looked, Iterable):
-            raise ParameterError(f"looked {looked!r}: needs a list of days, such as [{looked!r}]")
+        looked = _read_looked(self, looked)
         units = self.units(as_of)
         counts = pd.crosstab(units.table["day"], units.table["variant"]).reindex(columns=list(self.plan.shares), fill_value=0).cumsum()
         split = split_check({name: counts[name].to_numpy() for name in counts}, self.plan.shares)
         treatments = [name for name in self.plan.shares if name != self.plan.control]
-        base = Readout(self.name, units.as_of, self.plan, units, split, self.primary, {}, notes=units.notes)
+        base = Readout(self.name, units.as_of, self.plan, units, split, self.primary, {}, guardrails=tuple(self.guardrails), notes=units.notes)
         if split.broken:
             held = decide([Reason("split", "open", split.verdict)])
             return replace(base, decisions=dict.fromkeys(treatments, held))
@@ -268,9 +303,11 @@ class Experiment:
         found = _effects(self, made)
         empty = found.table.loc[found.table["control_value"] <= 0, "metric"].tolist()   # no share of nothing makes a margin
         margins = {name: margin_test(found, name, margin, alpha=self.alpha / 2) for name, margin in self.guardrails.items() if name not in empty}
-        history = {name: looks_at(self, made, name, looked) for name in treatments} if self.design else {}
-        found = _sequential(found, self.primary, history)
-        notes = (*notes, *(note for one in history.values() for note in one.notes))
-        waits = _waits(self, units.as_of, late)
+        ended = self.plan.over(units.as_of) and not late
+        history = {name: one for name in treatments if (one := looks_at(self, made, name, looked, ended))} if self.design else {}
+        found, waits = _sequential(self, found, made, history, looked), _waits(self, units.as_of, late)
+        notes = (*notes, *(note for one in history.values() for note in one.notes), *([f"{self.primary} does not vary yet, so there are no looks"] if self.design and not history else []))
+        if waits:   # nothing is claimed before it may be read
+            found = replace(found, table=found.table.assign(better=None))
         decisions = {name: decide([Reason("split", "right", "the arms have the sizes that were planned"), *([Reason("time", "open", waits)] if waits else _reasons(self, found, margins, name, history.get(name)))]) for name in treatments}
         return replace(base, decisions=decisions, effects=found, margins=margins, history=history, made=made, notes=(*notes, *found.notes))

@@ -73,7 +73,7 @@ class MarginTest(Result):
     alpha: float
 
     def frame(self) -> "pd.DataFrame":
-        """One row a treatment (and segment): segments, `variant`, `effect` (relative or absolute, as the margin), `low`, `high` (interval of level 1 - 2 alpha), `p`, `passed`."""
+        """One row a treatment (and segment): segments, `variant`, `effect` (relative or absolute, as the margin), `low`, `high` (interval of level 1 - 2 alpha), `p`, `passed` (p and interval both say so)."""
         return self.table.copy()
 
     def words(self) -> str:
@@ -141,7 +141,9 @@ def margin_test(found: Effects, metric: str, margin: float, kind: str = "noninfe
     p = {"noninferiority": worst, "equivalence": np.maximum(worst, best), "superiority": beyond(sign * margin, sign > 0)}[kind]
     low, high = _interval(m0, m1, v0, v1, df0, df1, n0, n1, share, relative, level)
     segments = [name for name in rows if name in found.by]
-    table = rows[[*segments, "variant"]].assign(effect=rows["relative"] if relative else rows["effect"], low=low, high=high, p=p, passed=p <= level).reset_index(drop=True)
+    least, most = (low, high) if sign > 0 else (-high, -low)   # of what is better
+    outside = {"noninferiority": least <= -margin, "equivalence": (least <= -margin) | (most >= margin), "superiority": least <= margin}[kind]
+    table = rows[[*segments, "variant"]].assign(effect=rows["relative"] if relative else rows["effect"], low=low, high=high, p=p, passed=(p <= level) & ~outside).reset_index(drop=True)
     table.attrs["sign"] = sign
     return MarginTest(table, metric, kind, float(margin), relative, level)
 

@@ -33,7 +33,7 @@ class Measure:
     name : str
         Of the column.
     table : frame
-        `customer_id`, the time `at`, and what is added up. Refunds (rows whose `kind` is "refund") are added too where there is a `value`, and not counted where there is none.
+        `customer_id`, the time `at`, and what is added up. Rows of nobody (no `customer_id`) belong to nobody's outcome. Refunds (rows whose `kind` is "refund") are added too where there is a `value`, and not counted where there is none.
     at : str
         Column of the time: a timestamp, or a date, of which the day of the exposure counts as after.
     value : str, optional
@@ -177,7 +177,7 @@ class Units(NotedResult):
         import pandas as pd
 
         counts = pd.crosstab(self.table["day"], self.table["variant"]).cumsum()
-        fig = figure(f"{format_number(len(self.table))} customers were exposed in {format_number(len(counts))} days", yaxis_title="customers")
+        fig = figure(f"{format_number(len(self.table))} customers were exposed on {format_number(len(counts))} days", yaxis_title="customers")
         for variant in counts:
             fig.add_scatter(x=counts.index, y=counts[variant], name=str(variant), mode="lines")
         return fig
@@ -190,6 +190,12 @@ def _micros(frame: nw.LazyFrame, column: str) -> nw.LazyFrame:
     return frame.with_columns(nw.col(column).cast(nw.Datetime("us")).dt.timestamp("us") if frame.collect_schema()[column] == nw.Date else nw.col(column).dt.timestamp("us"))
 
 
+def _same_kind(kind: Any, who: nw.LazyFrame, what: str) -> None:
+    """Raise `SchemaError` where customers are numbers here and text there."""
+    if kind != (ids := who.collect_schema()["customer_id"]) and nw.String in (kind, ids):
+        raise SchemaError(f"{what}: customer_id is of {kind}, in exposures of {ids}; make them alike", column="customer_id", rule="type")
+
+
 def _counted(who: nw.LazyFrame, measures: Sequence[Measure], until: Any, since: dt.datetime) -> "pd.DataFrame":
     """`customer_id` and the columns of measures of one table and time."""
     at = measures[0].at
@@ -199,8 +205,10 @@ def _counted(who: nw.LazyFrame, measures: Sequence[Measure], until: Any, since: 
     table = lazy(measures[0].table, [at, "customer_id", *values, "kind"])
     schema = table.collect_schema()
     check_columns(schema.names(), ["customer_id", at, *values], f"measure {measures[0].name}")
-    if schema["customer_id"] != (ids := who.collect_schema()["customer_id"]) and nw.String in (schema["customer_id"], ids):
-        raise SchemaError(f"measure {measures[0].name}: customer_id is of {schema['customer_id']}, in exposures of {ids}; make them alike", column="customer_id", rule="type")
+    _same_kind(schema["customer_id"], who, f"measure {measures[0].name}")
+    timeless = int(table.select(nw.col(at).is_null().cast(nw.Int64).sum()).collect("pyarrow").item() or 0)
+    if timeless:
+        raise SchemaError(f"measure {measures[0].name}: {at} is missing in {timeless} rows, so nobody knows whether they count; fill or drop them", column=at, rule="required", count=timeless)
     instant_like(until, schema, at, f"measure {measures[0].name}")
     for value in values:
         if not schema[value].is_numeric():
@@ -279,6 +287,7 @@ def measured(exposures: Any, measures: Measure | Sequence[Measure], as_of: Any, 
     if traits is not None:
         told = lazy(traits).collect("pyarrow").to_native().to_pandas()
         check_columns(told.columns, ["customer_id"], "traits")
+        _same_kind(lazy(traits).collect_schema()["customer_id"], who, "traits")
         if told["customer_id"].duplicated().any():
             raise SchemaError(f"traits.customer_id: {int(told['customer_id'].duplicated().sum())} rows repeat a customer; give one row each", table="traits", column="customer_id", rule="key")
         if both := sorted(set(told) & set(table) - {"customer_id"}):

@@ -9,6 +9,7 @@ __all__ = ['Plan', 'read_plan']
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 from ..core.checks import check_choice, check_columns
@@ -68,7 +69,7 @@ def read_plan(experiments: Any, name: str) -> Plan:
     Raises
     ------
     SchemaError
-        A column is missing, a variant stands twice, a share is no number, or there is not exactly one control.
+        A column is missing, a variant stands twice, a share is no number, there is not exactly one control, or rows differ in start, end, primary metric or direction.
     ParameterError
         No such experiment, or sessions were randomised.
     """
@@ -80,7 +81,9 @@ def read_plan(experiments: Any, name: str) -> Plan:
     if "unit" in own and (own["unit"] == "session").any():
         raise ParameterError(f"experiment {name}: sessions were randomised, so a customer is in both arms; give moments(cluster='customer_id') a frame with one row a session")
     shares = own["planned_share"]
-    if own["variant"].duplicated().any() or not own["is_control"].isin([True, False]).all() or int((own["is_control"] == True).sum()) != 1 or not all(isinstance(one, int | float) and one > 0 for one in shares.tolist()):   # noqa: E712  a column of objects
+    if twofold := [column for column in ("start", "end", "primary_metric", "direction") if column in own and own[column].nunique(dropna=False) > 1]:
+        raise SchemaError(f"experiments: rows of {name} differ in {', '.join(twofold)}; a plan has one", table="experiments", column=twofold[0], rule="key")
+    if own["variant"].duplicated().any() or not own["is_control"].isin([True, False]).all() or int((own["is_control"] == True).sum()) != 1 or not all(isinstance(one, Number) and one > 0 for one in shares.tolist()):   # type: ignore[operator]  # noqa: E712  a column of objects
         raise SchemaError(f"experiments: {name} needs each variant once, exactly one of them the control, and planned shares above 0", table="experiments", column="is_control", rule="key")
     first = own.iloc[0]
     def of(column: str) -> Any:

@@ -62,6 +62,8 @@ class Readout(NotedResult):
         Of the primary metric, where the design is sequential.
     made : Moments, optional
         By day of exposure and segment, of the customers who count.
+    guardrails : tuple of str
+        Names of metrics.
     notes : tuple of str
     """
 
@@ -76,29 +78,36 @@ class Readout(NotedResult):
     margins: Mapping[str, MarginTest] = field(default_factory=dict, repr=False)
     history: Mapping[str, Monitoring | AlwaysValidHistory] = field(default_factory=dict, repr=False)
     made: Moments | None = field(default=None, repr=False)
+    guardrails: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is too early to read the effects: `better` says nothing of them."""
+        return any(reason.question == "time" for decision in self.decisions.values() for reason in decision.reasons)
 
     def frame(self) -> "pd.DataFrame":
         """The effects with the `role` of each metric (primary, guardrail, other); where the readout is held, the check of the split."""
         if self.effects is None:
             return self.split.frame()
         table = self.effects.frame()
-        return table.assign(role=["primary" if one == self.primary else "guardrail" if one in self.margins else "other" for one in table["metric"]])
+        return table.assign(role=["primary" if one == self.primary else "guardrail" if one in self.guardrails else "other" for one in table["metric"]])
 
     def plot(self) -> "go.Figure":
         """The effects; where the readout is held, the split."""
-        return self.split.plot() if self.effects is None else self.effects.plot()
+        fig = self.split.plot() if self.effects is None else self.effects.plot()
+        return fig.update_layout(title_text="Too early to be read") if self.waits else fig
 
     def text(self) -> str:
         """The readout in a paragraph."""
         known = self.as_of - dt.timedelta(microseconds=1)   # of a whole day the end is midnight
         said = [f"{self.name}: {format_number(len(self.units.table))} customers saw a variant until {known:%-d %B %Y}."]
         if self.effects is None:
-            return f"{said[0]} {self.split.verdict}. The arms differ in who is in them, so no effect is read until it is known why."
+            return f"{said[0]} {self.split.verdict}. Arms of other sizes than planned may differ in who is in them, so no effect is read until it is known why."
         for variant, decision in self.decisions.items():
             rows = self.effects.table[self.effects.table["variant"] == variant]
             own, rest = rows[rows["metric"] == self.primary].iloc[0], rows[(rows["metric"] != self.primary) & rows["better"].notna()]
-            if not any(reason.question == "time" for reason in decision.reasons):
+            if not self.waits:
                 said += [f"Under {variant} {effect_words(own)}, of {format_number(int(own.n_control + own.n))} customers.", *(f"Also {effect_words(row)}." for row in rest.itertuples())]
             said.append(f"Decision for {variant}: {decision.decision}. Why: {decision.why()}.")
         return " ".join(said)

@@ -549,3 +549,80 @@ def test_one_metric_measure_and_segment_need_no_list():
 def test_looks_are_a_list_of_days(looked):
     with pytest.raises(ParameterError, match="needs a list of days"):
         page(shop(400), design=GroupSequential(2), planned_n=400).analyze(LATE, looked)
+
+
+# -- what may be claimed when ------------------------------------------------------------------------------------------
+
+def test_before_its_end_a_test_of_fixed_size_claims_nothing():
+    early = page(shop(3000, 3, (0.0, 0.5))).analyze("2024-05-12")
+    assert early.waits and early.frame()["better"].isna().all() and early.plot().layout.title.text == "Too early to be read" and "revenue rose" not in early.text()
+    late = page(shop(3000, 3, (0.0, 0.5))).analyze(LATE)
+    assert not late.waits and late.plot().layout.title.text.startswith("Better: revenue")
+
+
+def test_a_test_of_fixed_size_has_no_looks():
+    with pytest.raises(ParameterError, match="looked: a test of fixed size is read once"):
+        page(shop(400)).analyze(LATE, ["2024-05-12"])
+
+
+def test_segments_change_no_decision():
+    tables = shop(3000, 5, (0.0, 0.1))
+    traits = tables[0][["customer_id"]].assign(country=np.array(["DE", "FR", "IT"])[np.arange(3000) % 3])
+    for design in (AlwaysValid(3000), GroupSequential(looks=[0.5, 1])):
+        plain, cut = (page(tables, design=design, planned_n=3000, worthwhile=0.5, traits=traits, segments=segments).analyze(LATE) for segments in ((), ["country"]))
+        assert plain.text() == cut.text() and plain.decisions["new"].decision == "stop" and "less than the 50.0% that would be worth it" in plain.text()
+
+
+def test_the_look_that_decided_speaks_with_its_own_figures():
+    tables = shop(2000, 7, (0.0, 0.3))
+    found = page(tables, design=GroupSequential(looks=[0.4, 1], boundary="pocock-spending"), planned_n=2000).analyze(LATE, ["2024-05-14"])
+    own, (n, effect, error) = found.effects.row("revenue"), look_by_hand(tables, "2024-05-14")
+    assert found.history["new"].look == 1 and (own.n_control + own.n, own.effect, own.standard_error) == (n, pytest.approx(effect), pytest.approx(error))
+    assert own.effect == pytest.approx(own.value - own.control_value) and own.relative == pytest.approx(own.effect / own.control_value)
+    assert own.relative_low < own.relative < own.relative_high and (own.relative_low > 0) == (own.low > 0)
+
+
+def test_fewer_came_than_planned_and_many_more():
+    tables = shop(1200, 2, (0.0, 0.035))
+    found = page(tables, design=GroupSequential(3), planned_n=2000).analyze(LATE)
+    (_, effect, error), looks = look_by_hand(tables, LATE), found.history["new"]
+    assert looks.decision in ("efficacy", "end") and looks.frame()["critical"].iloc[0] == pytest.approx(1.96, abs=1e-3) and looks.frame()["z"].iloc[0] == pytest.approx(effect / error)
+    assert page(tables, design=GroupSequential(3), planned_n=2000).analyze("2024-05-18").history["new"].decision == "continue"   # the last windows are open
+    with pytest.raises(ParameterError, match="planned_n 500: 1\u202f200 customers count already, more than twice as many"):
+        page(tables, design=GroupSequential(3), planned_n=500).analyze(LATE)
+
+
+@pytest.mark.parametrize("design", [AlwaysValid(400), GroupSequential(2), None], ids=str)
+def test_nothing_varies_yet(design):
+    exposures, bought, back = shop(400)
+    found = page((exposures, bought.assign(amount=0.0), back), design=design, planned_n=400)
+    readout = found.analyze(LATE)
+    assert readout.decisions["new"].decision == "hold" and readout.history == {} and looks_at(found, readout.made, "new") is None
+    assert ("revenue does not vary yet, so there are no looks" in readout.notes) == (design is not None)
+
+
+def test_a_share_of_a_loss_is_not_known():
+    exposures, bought, back = shop(2000, 4)
+    new = exposures.set_index("customer_id")["variant"].reindex(bought["customer_id"]).to_numpy() == "new"
+    found = page((exposures, bought.assign(amount=bought["amount"] - 40 + 8 * new), back), worthwhile=0.01).analyze(LATE)
+    assert found.decisions["new"].decision == "hold" and "Under new revenue rose by" in found.text() and "what share of the control's value that is is not known" in found.text()
+
+
+def test_a_guardrail_of_nothing_is_one_all_the_same():
+    exposures, bought, back = shop(600)
+    found = page((exposures, bought, back.head(0)), guardrails={"returned": 0.1}).analyze(LATE)
+    assert found.frame().set_index("metric")["role"].to_dict() == {"revenue": "primary", "returned": "guardrail"} and found.decisions["new"].decision == "hold"
+
+
+def test_variants_of_another_kind_than_the_plans():
+    exposures, bought, back = shop(100)
+    with pytest.raises(SchemaError, match="exposures.variant: 0, 1 of experiment are not in the plan, which has 0, 1: text in one of them, and numbers in the other"):
+        page((exposures.assign(variant=(exposures["variant"] == "new").astype(int)), bought, back), plan=Plan({"0": 1, "1": 1}, "0")).analyze(LATE)
+
+
+def test_a_plan_of_decimals_and_of_rows_that_differ():
+    relation = duckdb.sql("select * from (values ('x', 'a', 0.5, true), ('x', 'b', 0.5, false)) t(experiment, variant, planned_share, is_control)")
+    assert read_plan(relation, "x").shares == {"a": 0.5, "b": 0.5}
+    for column in ("start", "end", "primary_metric", "direction"):
+        with pytest.raises(SchemaError, match=f"experiments: rows of page differ in {column}; a plan has one"):
+            read_plan(PLANS.assign(**{column: ["x", None, "y", "y"]}), "page")

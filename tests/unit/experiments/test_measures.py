@@ -298,7 +298,7 @@ def test_the_picture_and_the_frame():
     assert isinstance(found, Units) and found.as_of == AS_OF
     fig = found.plot()
     assert [trace.name for trace in fig.data] == ["a", "b"] and sum(trace.y[-1] for trace in fig.data) == len(found.frame())
-    assert fig.layout.title.text == f"{len(found.frame())} customers were exposed in {found.frame()['day'].nunique()} days"
+    assert fig.layout.title.text == f"{len(found.frame())} customers were exposed on {found.frame()['day'].nunique()} days"
     own = found.frame()
     own["n"] = -1
     assert (found.frame()["n"] >= 0).all()
@@ -364,3 +364,15 @@ def test_traits_that_cannot_be(traits, message):
     with pytest.raises(SchemaError) as error:
         measured(EXPOSED, [Measure("n", ACTED, "at")], "2024-05-31", traits=traits)
     assert message in str(error.value)
+
+
+def test_rows_without_a_time_or_customer():
+    acted = pd.DataFrame({"customer_id": ["x", "x", None], "at": pd.to_datetime(["2024-05-03", None, "2024-05-03"])})
+    with pytest.raises(SchemaError, match="measure n: at is missing in 1 rows, so nobody knows whether they count; fill or drop them"):
+        measured(EXPOSED, [Measure("n", acted, "at")], "2024-05-31", "page")
+    assert measured(EXPOSED, [Measure("n", acted.dropna(subset="at"), "at")], "2024-05-31", "page").table["n"].tolist() == [1, 0]
+
+
+def test_traits_of_customers_that_are_numbers():
+    with pytest.raises(SchemaError, match="traits: customer_id is of Int64, in exposures of String; make them alike"):
+        measured(EXPOSED, [], "2024-05-31", "page", traits=pd.DataFrame({"customer_id": [1, 2], "country": ["DE", "FR"]}))
