@@ -2322,6 +2322,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'tenant_lab/experiments/moments.py'),
                                                 'tenant_lab.experiments.moments._checked': ( '26_experiments/moments.html#_checked',
                                                                                              'tenant_lab/experiments/moments.py'),
+                                                'tenant_lab.experiments.moments._far': ( '26_experiments/moments.html#_far',
+                                                                                         'tenant_lab/experiments/moments.py'),
                                                 'tenant_lab.experiments.moments._probed': ( '26_experiments/moments.html#_probed',
                                                                                             'tenant_lab/experiments/moments.py'),
                                                 'tenant_lab.experiments.moments._sums': ( '26_experiments/moments.html#_sums',

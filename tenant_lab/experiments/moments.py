@@ -314,6 +314,15 @@ def _sums(table: nw.LazyFrame, schema: Mapping[str, Any], keys: Sequence[str], m
     return groups.reset_index(drop=True), {"size": size, "count": of("n", range(len(terms))), "sums": of("s", range(len(terms))), "products": of("p", range(len(pairs))), "cubes": of("r", range(len(cubed)))}, should
 
 
+def _far(metrics: Sequence[Metric], parts: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Terms whose centre lies a thousand deviations from their mean: the first rows were unlike the rest, and six digits of the variance are lost."""
+    terms, pairs, *_ = needed(metrics)
+    n, sums, products = (parts[name].sum(axis=0) for name in ("count", "sums", "products"))
+    with np.errstate(all="ignore"):   # infinite values are an error later
+        lost = sums**2 / n.clip(1)
+        return np.array([not (term.binary or term.positive) and lost[at] > 1e6 * (products[pairs.index((at, at))] - lost[at]) for at, term in enumerate(terms)], dtype=bool)
+
+# %% ../../nbs/26_experiments/10_moments.ipynb #9b1e4f22
 def moments(units: Any, metrics: Metric | Sequence[Metric] | None = None, by: str | Sequence[str] = (), day: str | None = None, cluster: str | None = None, like: Moments | None = None) -> Moments:
     """Moments of all metrics, from a table with one row a unit.
 
@@ -355,6 +364,9 @@ def moments(units: Any, metrics: Metric | Sequence[Metric] | None = None, by: st
         table = table.with_columns(day_of(day, schema).alias(day))
     limited, centre = (wanted, like.centre) if like else _probed(table, schema, wanted)
     groups, parts, should = _sums(table, schema, keys, limited, centre)
+    if not like and (far := _far(limited, parts)).any():
+        centre = centre + np.where(far, parts["sums"].sum(axis=0) / parts["count"].sum(axis=0).clip(1), 0)
+        groups, parts, should = _sums(table, schema, keys, limited, centre)
     made = Moments(limited, groups, centre=centre, cells={}, by=by, day=day, cluster=cluster, **parts)
     _checked(made, should)
     quantiles = {metric.name: count_cells(table, schema, metric, groups) for metric in limited if isinstance(metric, Quantile)}

@@ -467,3 +467,15 @@ def test_what_json_cannot_say_is_not_saved(tmp_path):
 def test_groupings_that_cannot_be(options, message):
     with pytest.raises(ParameterError, match=message):
         moments(pd.DataFrame({"variant": ["a", "b"], "x": [1.0, 2.0]}), Mean("x"), **options)
+
+
+@pytest.mark.parametrize("first", [0, 1000, 2000])
+def test_the_order_of_rows_costs_no_digits(first):
+    """Rows that do not count come first, or are zeros, and the rest lies a billion away with a deviation of 1."""
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"variant": rng.choice(["A", "B"], 3000), "x": 1e9 + rng.standard_normal(3000), "counts": np.arange(3000) >= first})
+    frame.loc[~frame["counts"], "x"] = 0.0
+    made, own = moments(frame, [Mean("x", filter="counts"), Mean("x", name="all")]), frame[frame["counts"]]
+    assert samples(made, "x").covariance.ravel() == pytest.approx(own.groupby("variant")["x"].var().to_numpy(), rel=1e-7)
+    assert samples(made, "all").covariance.ravel() == pytest.approx(frame.groupby("variant")["x"].var().to_numpy(), rel=1e-7)
+    assert samples(moments(frame[::-1], Mean("x", filter="counts")), "x").covariance.ravel() == pytest.approx(samples(made, "x").covariance.ravel(), rel=1e-7)
