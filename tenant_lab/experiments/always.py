@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['mixture_variance', 'asymptotic_sequence', 'always_valid_p', 'always_valid_inflation', 'Peek', 'AlwaysValidHistory',
-           'AlwaysValid']
+           'AlwaysValid', 'AlwaysValidLooks']
 
 # %% ../../nbs/26_experiments/36_always.ipynb #0a083511
 from collections.abc import Iterable
@@ -17,6 +17,7 @@ from scipy.special import lambertw, ndtri
 from ..core.checks import check_number
 from ..core.errors import ParameterError
 from ..core.results import ACCENT, QUIET, NotedResult, figure, format_number
+from .boundaries import crossing_probabilities, read_information
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -267,3 +268,40 @@ class AlwaysValid:
             notes.append(f"from look {empty.argmax() + 1} on, no effect lies in all intervals; with one effect all the time the chance of that is below {format_number(self.alpha, '%')}: it has probably changed")
         table = table.assign(low=low, high=high, running_low=np.where(empty, np.nan, common[0]), running_high=np.where(empty, np.nan, common[1]), p=p, decided=p <= self.alpha)
         return AlwaysValidHistory(table, tuple(notes))
+
+# %% ../../nbs/26_experiments/36_always.ipynb #9958232d
+@dataclass(frozen=True)
+class AlwaysValidLooks:
+    """Design of an experiment under `experiments.always.AlwaysValid`, with looks evenly spaced up to its `planned_n`, which is the number of units found.
+
+    Parameters
+    ----------
+    looks : int
+        1 to 500.
+    alpha : float
+        Level, two-sided.
+
+    Raises
+    ------
+    ParameterError
+    """
+
+    looks: int
+    alpha: float = 0.05
+    edges: tuple[np.ndarray, np.ndarray] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        looks = np.arange(len(read_information(self.looks))) + 1
+        object.__setattr__(self, "edges", asymptotic_sequence(0.0 * looks, looks / looks, looks, self.looks, self.alpha))   # critical values of z at the looks
+
+    def power(self, drift: float) -> float:
+        """Chance to have found the effect by the last look, on its side; `drift` is the expected z there."""
+        return float(crossing_probabilities(*self.edges, self.looks, abs(drift)).up.sum())
+
+    def drift(self, power: float) -> float:
+        """Expected z at the last look at which the power is that."""
+        from scipy.optimize import brentq
+
+        if not self.alpha < check_number(power, "power") < 1:
+            raise ParameterError(f"power {power!r}: needs a number between {self.alpha:.6g} and 1, the ends left out")
+        return float(brentq(lambda drift: self.power(drift) - power, 0, self.edges[1][-1] + ndtri(power) + 1e-6, xtol=1e-9))   # the last look alone needs as much

@@ -16,8 +16,8 @@ from scipy.special import chdtrc
 from scipy.stats import binom
 
 from tenant_lab.experiments import fixed
-from tenant_lab.experiments.always import AlwaysValid, Peek, always_valid_p
-from tenant_lab.experiments.design import AlwaysValidLooks, Baseline, design_effect, power
+from tenant_lab.experiments.always import AlwaysValid, AlwaysValidLooks, Peek, always_valid_p
+from tenant_lab.experiments.design import Baseline, design_effect, power
 from tenant_lab.experiments.fixed import effects
 from tenant_lab.experiments.margins import margin_test
 from tenant_lab.experiments.metrics import Mean, Proportion, Quantile, Ratio
