@@ -287,7 +287,7 @@ class Row:
     nominal: float = 0.05
 
 
-X, RATIO, CUPED, MEDIAN = Mean("x"), Ratio("orders", "sessions"), Mean("x", covariate="before"), Quantile("x")
+X, LESS, RATIO, CUPED, MEDIAN = Mean("x"), Mean("x", direction="decrease"), Ratio("orders", "sessions"), Mean("x", covariate="before"), Quantile("x")
 REVENUE = ((100_000, 10_000), 0.05, 2.0)   # five of a hundred customers spend; sigma 2
 RARE = ((100_000, 10_000), 0.02, 2.5)
 FEW = watched(X, (500, exponential), (500, exponential), looks=5)
@@ -383,6 +383,9 @@ POWER = [
     Row("mean, 0.17 more, 500:500", "always valid", anytime(SHIFTED), "power", 5, promised(500, Baseline(1, 1), 0.17, design=AlwaysValidLooks(5))),
     Row("mean, no less, 230:230", "not worse by 0.25", at_margin(units(X, (230, normal), (230, normal)), 0.25, relative=False), "power", nominal=promised(230, Baseline(1, 1), 0.0, alternative="greater", margin=0.25)),
     Row("mean, the same, 300:300", "the same within 0.25", at_margin(units(X, (300, normal), (300, normal)), 0.25, "equivalence", False), "power", nominal=promised(300, Baseline(1, 1), 0.0, alternative="equivalence", margin=0.25)),
+    Row("mean, no less, 180:180", "not worse by 25 %", at_margin(units(X, (180, normal), (180, normal)), 0.25), "power", nominal=promised(180, Baseline(1, 1), 0.0, alternative="greater", margin=0.25, relative=True)),
+    Row("mean, no more, 260:260", "not worse by 25 %", at_margin(units(LESS, (260, normal), (260, normal)), 0.25), "power", nominal=promised(260, Baseline(1, 1), 0.0, alternative="less", margin=0.25, relative=True)),
+    Row("share, no less than 0.1, 2200:2200", "not worse by 20 %", at_margin(counts((2200, 0.1), (2200, 0.1)), 0.2), "power", nominal=promised(2200, Baseline.of_proportion(0.1), 0.0, alternative="greater", margin=0.2, relative=True)),
 ]
 TABLE = [(kind, row) for kind, rows in (("error", ERRORS), ("interval", INTERVALS), ("power", POWER)) for row in rows]
 
