@@ -33,7 +33,7 @@ class Measure:
     name : str
         Of the column.
     table : frame
-        `customer_id`, the time `at`, and what is added up. Rows of nobody (no `customer_id`) belong to nobody's outcome. Refunds (rows whose `kind` is "refund") are added too where there is a `value`, and not counted where there is none.
+        `customer_id`, the time `at`, and what is added up. Rows of nobody (no `customer_id`) belong to nobody's outcome, and what has no time has not happened, which a note says. Refunds (rows whose `kind` is "refund") are added too where there is a `value`, and not counted where there is none.
     at : str
         Column of the time: a timestamp, or a date, of which the day of the exposure counts as after.
     value : str, optional
@@ -206,9 +206,6 @@ def _counted(who: nw.LazyFrame, measures: Sequence[Measure], until: Any, since: 
     schema = table.collect_schema()
     check_columns(schema.names(), ["customer_id", at, *values], f"measure {measures[0].name}")
     _same_kind(schema["customer_id"], who, f"measure {measures[0].name}")
-    timeless = int(table.select(nw.col(at).is_null().cast(nw.Int64).sum()).collect("pyarrow").item() or 0)
-    if timeless:
-        raise SchemaError(f"measure {measures[0].name}: {at} is missing in {timeless} rows, so nobody knows whether they count; fill or drop them", column=at, rule="required", count=timeless)
     instant_like(until, schema, at, f"measure {measures[0].name}")
     for value in values:
         if not schema[value].is_numeric():
@@ -281,6 +278,8 @@ def measured(exposures: Any, measures: Measure | Sequence[Measure], as_of: Any, 
         check_columns(at.names(), [some[0].at], f"measure {some[0].name}")
         if (getattr(at[some[0].at], "time_zone", None) is None) != (getattr(schema["exposed_at"], "time_zone", None) is None) and at[some[0].at] != nw.Date:
             raise SchemaError(f"measure {some[0].name}: times of {some[0].at} and of exposures.exposed_at must both have a zone, or both none", column=some[0].at, rule="type")
+        if timeless := int(lazy(some[0].table, [some[0].at]).select(nw.col(some[0].at).is_null().cast(nw.Int64).sum()).collect("pyarrow").item() or 0):
+            notes.append(f"{', '.join(one.name for one in some)}: {format_number(timeless)} rows have no {some[0].at}, as if it had not happened")
         table = table.merge(_counted(who, some, until, since), how="left", on="customer_id")
     for name in columns:
         table[name] = table[name].fillna(0)

@@ -368,9 +368,9 @@ def test_traits_that_cannot_be(traits, message):
 
 def test_rows_without_a_time_or_customer():
     acted = pd.DataFrame({"customer_id": ["x", "x", None], "at": pd.to_datetime(["2024-05-03", None, "2024-05-03"])})
-    with pytest.raises(SchemaError, match="measure n: at is missing in 1 rows, so nobody knows whether they count; fill or drop them"):
-        measured(EXPOSED, [Measure("n", acted, "at")], "2024-05-31", "page")
-    assert measured(EXPOSED, [Measure("n", acted.dropna(subset="at"), "at")], "2024-05-31", "page").table["n"].tolist() == [1, 0]
+    found = measured(EXPOSED, [Measure("n", acted, "at"), Measure("any", acted, "at", any=True)], "2024-05-31", "page")
+    assert found.table["n"].tolist() == [1, 0] and found.notes == ("n, any: 1 rows have no at, as if it had not happened",)
+    assert not measured(EXPOSED, [Measure("n", acted.dropna(subset="at"), "at")], "2024-05-31", "page").notes
 
 
 def test_traits_of_customers_that_are_numbers():
