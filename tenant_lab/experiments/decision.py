@@ -6,7 +6,7 @@
 __all__ = ['STATES', 'DECISIONS', 'Reason', 'Decision', 'decide']
 
 # %% ../../nbs/26_experiments/70_decision.ipynb #e938d174
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -79,15 +79,16 @@ class Decision(Result):
         return fig
 
 
-def decide(reasons: Sequence[Reason]) -> Decision:
+def decide(reasons: Reason | Sequence[Reason]) -> Decision:
     """The decision that the states of all questions leave.
 
     Raises
     ------
     ParameterError
-        There is no reason.
+        There is no reason, or something else.
     """
-    if not reasons:
-        raise ParameterError("reasons: needs at least one Reason; nothing asked is nothing shown")
+    reasons = [reasons] if isinstance(reasons, Reason) or not isinstance(reasons, Iterable) else list(reasons)
+    if not reasons or not all(isinstance(one, Reason) for one in reasons):
+        raise ParameterError(f"reasons {reasons!r:.200}: needs at least one Reason; nothing asked is nothing shown")
     states = {reason.state for reason in reasons}
     return Decision("stop" if "wrong" in states else "hold" if "open" in states else "ship", tuple(reasons))

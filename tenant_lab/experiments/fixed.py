@@ -254,7 +254,8 @@ def _quantiles(made: Moments, metric: Quantile, control: Any, by: list[str], alp
 
 # %% ../../nbs/26_experiments/22_fixed.ipynb #8abbfb04
 RESERVED = ("metric", "control", "variant", "n_control", "n", "control_value", "value", "effect", "standard_error", "df", "low", "high", "relative", "relative_low", "relative_high", "p", "p_adjusted", "better",
-            "control_variance", "variance", "control_df", "value_df", "counts", "saved", "comparison")
+            "control_variance", "variance", "control_df", "value_df", "counts", "saved", "comparison",
+            "shrunken", "shrunken_low", "shrunken_high", "effect_with", "effect_without", "interaction", "_error", "_error_without", "df_without", "_n")   # of tables that `experiments.heterogeneity` makes of these
 
 
 def effects(made: Moments, control: Any, metrics: str | Sequence[str] | None = None, by: str | Sequence[str] = (), strata: str | Sequence[str] = (), adjust: str | None = "pooled", relative: str = "fieller",
@@ -287,6 +288,8 @@ def effects(made: Moments, control: Any, metrics: str | Sequence[str] | None = N
     """
     import pandas as pd
 
+    if not isinstance(made, Moments):
+        raise ParameterError(f"{type(made).__name__} is no Moments; make them of a frame with experiments.moments.moments")
     check_choice(adjust, ("pooled", "separate", None), "adjust")
     check_choice(relative, ("fieller", "delta"), "relative")
     check_number(alpha, "alpha", 1e-12, 1 - 1e-12)

@@ -117,6 +117,8 @@ def margin_test(found: Effects, metric: str, margin: float, kind: str = "noninfe
     """
     from scipy.special import stdtr
 
+    if not isinstance(found, Effects):
+        raise ParameterError(f"{type(found).__name__} is no Effects; make them with experiments.fixed.effects")
     check_choice(kind, list(KINDS), "kind")
     known = [one for one in found.metrics if one.name == metric]
     if not known:

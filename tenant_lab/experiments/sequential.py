@@ -6,7 +6,7 @@
 __all__ = ['GroupSequential', 'Look', 'stage_wise', 'Monitoring']
 
 # %% ../../nbs/26_experiments/32_sequential.ipynb #4e70aab9
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -370,7 +370,7 @@ class Monitoring(NotedResult):
 # %% ../../nbs/26_experiments/32_sequential.ipynb #111c3924
 def _read_history(design: GroupSequential, history: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
     """Fractions, estimates and standard errors of the looks, and whether no look follows."""
-    looks = list(history)
+    looks = list(history) if isinstance(history, Iterable) else [history]
     for n, look in enumerate(looks, 1):
         if not isinstance(look, Look):
             raise ParameterError(f"look {n} of the history is a {type(look).__name__}: needs Look(fraction, estimate, standard_error)")

@@ -29,8 +29,10 @@ def test_the_frame_and_the_picture():
 
 
 def test_what_cannot_be():
-    with pytest.raises(ParameterError, match="needs at least one Reason"):
-        decide([])
+    for reasons in ([], None, "split", ["split"], [None]):
+        with pytest.raises(ParameterError, match="needs at least one Reason"):
+            decide(reasons)
+    assert decide(Reason("split", "open", "")).decision == "hold"
     for state in ("maybe", "Right", None, 1):
         with pytest.raises(ParameterError, match="allowed are right, open, wrong"):
             Reason("split", state, "")

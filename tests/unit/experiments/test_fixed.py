@@ -11,6 +11,8 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportions
 from tenant_lab.core.errors import ParameterError, SchemaError
 from tenant_lab.core.shares import newcombe_interval
 from tenant_lab.experiments.fixed import LEAST, delta_relative, effects, fieller, share_p, share_ratio, two_sided, welch
+from tenant_lab.experiments.heterogeneity import interaction, segment_effects
+from tenant_lab.experiments.margins import margin_test
 from tenant_lab.experiments.metrics import Mean, Proportion, Quantile, Ratio
 from tenant_lab.experiments.moments import moments
 from tenant_lab.experiments.multiplicity import adjust_p, dunnett
@@ -491,3 +493,19 @@ def test_variants_that_are_numbers_or_yes_and_no():
     wanted = found(frame, Mean("x")).table["effect"].iloc[0]
     for values, control in (((0, 1), 0), ((False, True), False), ((1.5, 2.5), 1.5)):
         assert found(frame.assign(variant=np.where(frame["variant"] == "A", *values)), Mean("x"), control=control).table["effect"].iloc[0] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("made", [None, pd.DataFrame({"variant": ["A"], "x": [1.0]}), "x"], ids=lambda one: type(one).__name__)
+def test_what_is_no_moments(made):
+    with pytest.raises(ParameterError, match="is no Moments; make them of a frame"):
+        effects(made, "A")
+    with pytest.raises(ParameterError, match="is no Effects; make them with"):
+        margin_test(made, "x", 0.1)
+
+
+@pytest.mark.parametrize("name", ["shrunken", "effect_with", "_error", "df_without", "p"])
+def test_segments_called_like_columns_of_the_table(name):
+    made = moments(units(arms="AB").rename(columns={"seg": name}), Mean("x"), by=name)
+    for ask in (lambda: effects(made, "A", by=name), lambda: segment_effects(made, "A", "x", name), lambda: interaction(made, "A", name, "u")):
+        with pytest.raises(ParameterError, match=f"{name} would stand twice in the table"):
+            ask()

@@ -301,3 +301,13 @@ def test_the_same_numbers_as_the_boundary_functions():
     t = np.array([0.2, 0.7, 1.0])
     plan = GroupSequential(looks=t, boundary="hwang-shih-decani-spending", parameter=-3.0, alternative="greater", alpha=0.025)
     assert plan.boundaries()["critical"].to_numpy() == pytest.approx(spent_boundary(spending("hwang-shih-decani", t, 0.025, -3.0), t, np.full(3, -np.inf)))
+
+
+@pytest.mark.parametrize("history", [None, 5, [None], [(0.2, 0.1, 0.1)]])
+def test_histories_that_cannot_be(history):
+    with pytest.raises(ParameterError, match=r"look 1 of the history is a \w+: needs Look"):
+        GroupSequential(3).monitor(history)
+
+
+def test_one_look_needs_no_list():
+    assert GroupSequential(3).monitor(Look(0.4, 0.1, 0.1)).frame().equals(GroupSequential(3).monitor([Look(0.4, 0.1, 0.1)]).frame())
