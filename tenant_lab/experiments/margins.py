@@ -94,7 +94,7 @@ class MarginTest(Result):
     def _sign(self) -> int:
         return int(self.table.attrs["sign"])
 
-
+# %% ../../nbs/26_experiments/23_margins.ipynb #6e2ac940
 def margin_test(found: Effects, metric: str, margin: float, kind: str = "noninferiority", relative: bool = True, alpha: float | None = None) -> MarginTest:
     """Whether treatments are worse, the same or better by no more, or by more, than a margin.
 
