@@ -128,12 +128,13 @@ def arms(some: Samples, rows: "pd.DataFrame", comparisons: int, adjust: str | No
     centre = added(w[:, None] * (n[..., None] * mean).sum(axis=0) / both[:, None], where, comparisons)
     means = np.array([added(w[:, None] * mean[a], where, comparisons) for a in (0, 1)])
     errors = np.array([added((w**2 / n[a])[:, None, None] * covariance[a], where, comparisons) for a in (0, 1)])
-    level, slope = gradients(centre, some.layout)
+    layout = some.layout if adjust else some.layout[:1]   # covariates that are not used need no denominator
+    level, slope = gradients(centre, layout)
     spread = np.swapaxes(slope, 1, 2) @ total @ slope   # covariance of outcome and covariates, both arms together
-    values, slopes = (np.array(both) for both in zip(*(gradients(means[a], some.layout) for a in (0, 1)), strict=True))
+    values, slopes = (np.array(both) for both in zip(*(gradients(means[a], layout) for a in (0, 1)), strict=True))
     views = np.swapaxes(slopes, 2, 3) @ errors @ slopes
-    used = len(some.layout) - 1 if adjust else 0
-    theta = np.zeros((2, comparisons, len(some.layout) - 1))
+    used = len(layout) - 1
+    theta = np.zeros((2, comparisons, len(layout) - 1))
     if used:
         theta = np.array([covariate_slopes(views[a] if adjust == "separate" else spread) for a in (0, 1)])
     combine = np.concatenate([np.ones((2, comparisons, 1)), -theta], axis=2)
@@ -141,7 +142,7 @@ def arms(some: Samples, rows: "pd.DataFrame", comparisons: int, adjust: str | No
     variance = np.array([_quadratic(np.einsum("ptj,pj->pt", slopes[a], combine[a]), errors[a]) for a in (0, 1)])   # combined before they are squared, so that what a covariate takes away takes no digits
     extra = _quadratic(theta[1] - theta[0], spread[:, 1:, 1:]) / whole
     if len(rows) > comparisons:
-        step = gradients(mean[1], some.layout)[0][:, 0] - gradients(mean[0], some.layout)[0][:, 0]
+        step = gradients(mean[1], layout)[0][:, 0] - gradients(mean[0], layout)[0][:, 0]
         extra += added(w * (step - added(w * step, where, comparisons)[where]) ** 2, where, comparisons) / whole
     df = np.array([added(n[a] - 1, where, comparisons) for a in (0, 1)]) - (used if adjust == "separate" else 0)
     return Arms(np.array([added(n[a], where, comparisons) for a in (0, 1)]), np.array([added(some.units[at[a]], where, comparisons) for a in (0, 1)]),

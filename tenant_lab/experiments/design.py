@@ -210,7 +210,7 @@ def _standard(baseline: Baseline, trial: Trial, effect: float, n: float) -> tupl
     """Distance of the effect from the nearer and from the other hypothesis, in standard errors; the errors there by those with the effect; degrees of freedom."""
     n0, n1, margin = n * trial.shares[0], n * min(trial.shares[1:]), _margin(baseline, trial)
     v0, v1, df, factor = baseline.variance, baseline.variance, math.inf, (1 - baseline.correlation**2) * baseline.design_effect
-    edges = margin * {"greater": -1, "less": 1}.get(trial.alternative or "", math.copysign(1, effect)) * np.array([1, -1])
+    edges = margin * {"greater": -1, "less": 1}.get(trial.alternative or "", math.copysign(1, effect)) * np.array([1, -1 if trial.alternative == "equivalence" else 1])
     phi = 1 + edges / baseline.mean if trial.relative and margin and trial.design is None else np.ones(2)   # the share of the control's value
     if baseline.kind == "mean" or baseline.cluster_size > 1:   # of clusters every metric is tested by t
         a, b = phi[0]**2 / n0, 1 / n1

@@ -37,7 +37,7 @@ def check_experiment(asked: "Experiment") -> None:
     for what, kind, needs in (("plan", Plan, "a Plan, by hand or of read_plan"), ("guardrails", Mapping, "the margin of each metric by its name"), ("name", str, "text"), ("design", GroupSequential | AlwaysValid | None, "a GroupSequential, an AlwaysValid, or None")):
         if not isinstance(value := getattr(asked, what), kind):
             raise ParameterError(f"{what} {value!r:.200}: needs {needs}")
-    check_choice(asked.correction, METHODS, "correction")
+    check_choice(asked.correction, (*METHODS, "dunnett"), "correction")
     check_choice(asked.crossed, CROSSED, "crossed")
     check_number(asked.alpha, "alpha", 1e-9, 0.5)
     names = [one.name for one in asked.metrics]
@@ -73,11 +73,13 @@ def _check_variants(asked: "Experiment", seen: Sequence[Any]) -> None:
         raise SchemaError(f"exposures.variant: {', '.join(map(str, odd))} of {asked.name} are not in the plan, which has {planned}{alike}", table="exposures", column="variant", rule="reference")
 
 
-def _read_looked(asked: "Experiment", looked: Any) -> tuple[Any, ...]:
+def _read_looked(asked: "Experiment", looked: Any, as_of: dt.datetime) -> tuple[Any, ...]:
     if isinstance(looked, str) or not isinstance(looked, Iterable):
         raise ParameterError(f"looked {looked!r}: needs a list of days, such as [{looked!r}]")
     if len(days := tuple(looked)) and not asked.design:
         raise ParameterError("looked: a test of fixed size is read once; plan a GroupSequential or AlwaysValid design to look before the end")
+    if later := [day for day in days if check_instant(day, None, "looked").date() > as_of.date()]:
+        raise ParameterError(f"looked {later[0]}: lies after as_of; needs the days of earlier looks")
     return days
 
 # %% ../../nbs/26_experiments/74_experiment.ipynb #201f5217
@@ -126,8 +128,8 @@ def looks_at(asked: "Experiment", made: Moments, variant: str, looked: Sequence[
         peeks = [Peek(float(row.n_control + row.n), float(row.effect), float(row.standard_error)) for row in rows if row is not None]
         peeks = [peek for n, peek in enumerate(peeks) if not n or peek.n > peeks[n - 1].n]   # a day may add nobody who counts
         return replace(asked.design or AlwaysValid(float(pair.size.sum())), alpha=level).monitor(peeks) if peeks else None
-    rows = [_row_at(asked, pair, variant, day) for day in _look_days(asked, looked)]
-    if rows[-1] is None and not looked:
+    rows = _rows_at_looks(asked, pair, variant, looked)
+    if rows[-1] is None:
         return None
     if any(row is None for row in rows):
         raise ParameterError(f"looked {', '.join(map(str, looked))}: at one of these days an arm had no two customers whose window was over, or nothing varied")
@@ -137,9 +139,12 @@ def looks_at(asked: "Experiment", made: Moments, variant: str, looked: Sequence[
     return replace(asked.design, alpha=level).monitor([Look(n / planned, float(row.effect), float(row.standard_error), ended and row is rows[-1]) for n, row in zip(seen, rows, strict=True)])
 
 
-def _look_days(asked: "Experiment", looked: Sequence[Any]) -> list[dt.date | None]:
-    """Of each look the last day of exposure whose window was over; None: all."""
-    return [*(check_instant(day, None, "looked").date() - dt.timedelta(days=1 + math.ceil(asked.window)) for day in looked), None]
+def _rows_at_looks(asked: "Experiment", pair: Moments, variant: str, looked: Sequence[Any]) -> list[Any]:
+    """The effect at earlier looks and now; a look after which nobody came is that of the next one."""
+    last_days = [check_instant(day, None, "looked").date() - dt.timedelta(days=1 + math.ceil(asked.window)) for day in looked]   # whose windows were over
+    rows = [_row_at(asked, pair, variant, day) for day in (*last_days, None)]
+    new = [row is None or later is None or 0.999 * (later.n_control + later.n) > row.n_control + row.n for row, later in zip(rows, rows[1:], strict=False)]
+    return [row for row, keep in zip(rows, [*new, True], strict=True) if keep]
 
 
 def _row_at(asked: "Experiment", pair: Moments, variant: str, day: dt.date | None) -> Any:
@@ -162,7 +167,7 @@ def _sequential(asked: "Experiment", found: Effects, made: Moments, history: Map
     for variant, looks in history.items():
         at = table.index[(table["metric"] == asked.primary) & (table["variant"] == variant)][0]
         planned, look = isinstance(looks, Monitoring), looks.look - 1 if isinstance(looks, Monitoring) else -1
-        own, last = _row_at(asked, pair, variant, _look_days(asked, looked)[look]), looks.frame().iloc[look]
+        own, last = _rows_at_looks(asked, pair, variant, looked if planned else ())[look], looks.frame().iloc[look]
         fits = planned or last["running_low"] == last["running_low"]   # else no effect lies in all intervals
         low, high = last[["low", "high"] if planned or not fits else ["running_low", "running_high"]]
         p = min(1.0, float(last["p_value"] if planned else last["p"]) * (len(asked.plan.shares) - 1))
@@ -182,14 +187,16 @@ def _reasons(asked: "Experiment", found: Effects, margins: Mapping[str, MarginTe
         worst, best = (row.low, row.high) if found_direction(found, name) == "increase" else (-row.high, -row.low)
         state = "right" if row.passed else "wrong" if best < -test.margin else "open"
         shown = f"{name}: {test.words()}" if state == "right" else f"{name}: worse by more than {format_number(test.margin, '%')}" if state == "wrong" else f"{name}: not shown to be {test.words()}"
-        finding = f"{shown} (at worst {format_number(abs(float(worst)), '%')} {'worse' if worst < 0 else 'better'})"
+        finding = f"{shown} (at worst {format_number(abs(float(worst)), '%')} {'worse' if worst < 0 else 'better'})" if np.isfinite(worst) else shown
         reasons.append(Reason(f"guardrail {name}", state, finding))
     row = found.row(asked.primary, variant)
     state = "open" if row.better is None or row.better != row.better else "right" if row.better else "wrong"
     finding = effect_words(row)
     if isinstance(looks, Monitoring) and looks.decision == "futility":
         state, finding = "wrong", f"stopped for futility: {finding}"
-    if state != "wrong" and asked.worthwhile is not None:
+    if asked.design and not looks:
+        state, finding = "open", f"{asked.primary} does not vary yet"
+    elif state != "wrong" and asked.worthwhile is not None:
         best = row.relative_high if found_direction(found, asked.primary) == "increase" else -row.relative_low
         if not np.isfinite(best):
             state, finding = "open", f"{finding}, and what share of the control's value that is is not known"
@@ -285,8 +292,8 @@ class Experiment:
         """
         import pandas as pd
 
-        looked = _read_looked(self, looked)
         units = self.units(as_of)
+        looked = _read_looked(self, looked, units.as_of)
         counts = pd.crosstab(units.table["day"], units.table["variant"]).reindex(columns=list(self.plan.shares), fill_value=0).cumsum()
         split = split_check({name: counts[name].to_numpy() for name in counts}, self.plan.shares)
         treatments = [name for name in self.plan.shares if name != self.plan.control]
@@ -306,7 +313,7 @@ class Experiment:
         ended = self.plan.over(units.as_of) and not late
         history = {name: one for name in treatments if (one := looks_at(self, made, name, looked, ended))} if self.design else {}
         found, waits = _sequential(self, found, made, history, looked), _waits(self, units.as_of, late)
-        notes = (*notes, *(note for one in history.values() for note in one.notes), *([f"{self.primary} does not vary yet, so there are no looks"] if self.design and not history else []))
+        notes = (*notes, *(note for one in history.values() for note in one.notes), *(f"{self.primary} under {name} does not vary yet, so there are no looks" for name in treatments if self.design and name not in history))
         if waits:   # nothing is claimed before it may be read
             found = replace(found, table=found.table.assign(better=None))
         decisions = {name: decide([Reason("split", "right", "the arms have the sizes that were planned"), *([Reason("time", "open", waits)] if waits else _reasons(self, found, margins, name, history.get(name)))]) for name in treatments}

@@ -169,7 +169,7 @@ def _means(made: Moments, metric: Metric, control: Any, by: list[str], strata: l
     least = 2 + len(metric.covariate) * (adjust == "separate")
     few = rows.loc[size.min(axis=0) < least, "comparison"].unique()
     notes = _left_out(metric, compared.iloc[few], by, strata, f"{least} {'clusters' if made.cluster else 'units'}{', two and one for each covariate,' if least > 2 else ''}")
-    below = [other for _, other in some.layout if other is not None]
+    below = [other for _, other in (some.layout if adjust else some.layout[:1]) if other is not None]
     nothing = np.append((some.mean[:, below] == 0).any(axis=1), False)   # a denominator of 0 throughout
     none = np.setdiff1d(rows["comparison"].to_numpy()[nothing[rows[["control", "treatment"]].to_numpy()].any(axis=1)], few)
     notes += _left_out(metric, compared.iloc[none], by, strata, "one unit whose denominator is above 0")
@@ -337,5 +337,9 @@ def _corrected(table: "pd.DataFrame", by: list[str], correction: str, alpha: flo
         means = own["control_value"], own["value"], own["control_variance"], own["variance"]
         error = critical * delta_relative(*means)[1]
         ends = fieller(*means, critical) if relative == "fieller" else (own["relative"] - error, own["relative"] + error)
+        if own["counts"].all() and not (own[["control_variance", "variance"]] > 0).all(axis=None):   # a share that nobody has is not known for sure
+            k0, n0, k1, n1 = (np.round(own[value] * own[n]) if value else own[n] for n, value in (("n_control", "control_value"), ("n_control", ""), ("n", "value"), ("n", "")))
+            table.loc[rows, "low"], table.loc[rows, "high"] = newcombe_interval(k1, n1, k0, n0, 1 - alpha / len(own))
+            ends = share_ratio(k0, n0, k1, n1, alpha / len(own)) if relative == "fieller" else ends
         table.loc[rows, "relative_low"], table.loc[rows, "relative_high"] = ends
     return table

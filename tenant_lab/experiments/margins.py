@@ -73,7 +73,7 @@ class MarginTest(Result):
     alpha: float
 
     def frame(self) -> "pd.DataFrame":
-        """One row a treatment (and segment): segments, `variant`, `effect` (relative or absolute, as the margin), `low`, `high` (interval of level 1 - 2 alpha), `p`, `passed` (p and interval both say so)."""
+        """One row a treatment (and segment): segments, `variant`, `effect` (relative or absolute, as the margin), `low`, `high` (interval of level 1 - 2 alpha), `p`, `passed` (p says so, and the interval where there is one)."""
         return self.table.copy()
 
     def words(self) -> str:

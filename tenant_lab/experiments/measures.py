@@ -286,7 +286,8 @@ def measured(exposures: Any, measures: Measure | Sequence[Measure], as_of: Any, 
     if traits is not None:
         told = lazy(traits).collect("pyarrow").to_native().to_pandas()
         check_columns(told.columns, ["customer_id"], "traits")
-        _same_kind(lazy(traits).collect_schema()["customer_id"], who, "traits")
+        if len(told):
+            _same_kind(lazy(traits).collect_schema()["customer_id"], who, "traits")
         if told["customer_id"].duplicated().any():
             raise SchemaError(f"traits.customer_id: {int(told['customer_id'].duplicated().sum())} rows repeat a customer; give one row each", table="traits", column="customer_id", rule="key")
         if both := sorted(set(told) & set(table) - {"customer_id"}):

@@ -45,11 +45,14 @@ class Plan:
     def __post_init__(self) -> None:
         if (planned_shares(self.shares)[1] == 0).any():
             raise ParameterError(f"planned {dict(self.shares)}: needs weights above 0; leave a variant out that nobody sees")
-        if self.control not in self.shares:
+        if self.control not in list(self.shares):
             raise ParameterError(f"control {self.control!r}: the plan has {', '.join(map(str, self.shares))}; needs the control among them")
         for day, what in ((self.start, "start"), (self.end, "end")):
             if day is not None and (not isinstance(day, dt.date) or day != day):
                 raise ParameterError(f"{what} {day!r}: needs a date or a datetime")
+        days = [day.date() if isinstance(day, dt.datetime) else day for day in (self.start, self.end) if day is not None]
+        if days != sorted(days):
+            raise ParameterError(f"start {self.start} and end {self.end}: needs an end after the start")
         if self.primary is not None and not isinstance(self.primary, str):
             raise ParameterError(f"primary {self.primary!r}: needs the name of a metric")
         check_choice(self.direction, ("increase", "decrease", None), "direction")

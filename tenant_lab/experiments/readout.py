@@ -36,7 +36,7 @@ def effect_words(row: Any) -> str:
     value, low, high, unit = (row.relative, row.relative_low, row.relative_high, "%") if relative else (row.effect, row.low, row.high, "")
     between = f"between {format_number(float(low), unit)} and {format_number(float(high), unit)}"
     if not clear:
-        return f"of {row.metric} no change is shown (it lies {between})"
+        return f"no change of {row.metric} is shown (it lies {between})"
     return f"{row.metric} {'rose' if value > 0 else 'fell'} by {format_number(abs(float(value)), unit)} ({between})"
 
 # %% ../../nbs/26_experiments/72_readout.ipynb #5f0675bc

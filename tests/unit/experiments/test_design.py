@@ -323,3 +323,8 @@ def test_notes():
     assert math.isnan(negative.relative) and "the relative effect is missing" in negative.notes[0]
     assert isinstance(negative, Plan) and "the relative effect is missing" in negative._repr_html_()
     assert plan(ORDERS, 0.02, design=GroupSequential()).frame()["design"].tolist() == ["GroupSequential"]
+
+
+def test_a_margin_as_large_as_the_control():
+    with np.errstate(all="raise"):
+        assert power(ORDERS, 0.0, 2000, alternative="less", margin=1.0, relative=True) > 0.999

@@ -81,7 +81,8 @@ def test_plans_that_cannot_be(plans, name, kind, message):
 @pytest.mark.parametrize(("options", "message"), [
     ({"control": "c"}, "control 'c': the plan has a, b; needs the control among them"), ({"shares": {"a": 1}}, "needs two variants or more"), ({"shares": {}}, "needs two variants or more"), ({"shares": ["a", "b"]}, "needs the weight of each variant by its name"),
     ({"shares": None}, "needs the weight of each variant by its name"), ({"shares": {"a": 1, "b": 1, "c": 0}}, "needs weights above 0"), ({"shares": {"a": 1, "b": "half"}}, "planned['b'] 'half': needs a number"), ({"end": "2024-05-15"}, "end '2024-05-15': needs a date"),
-    ({"start": pd.NaT}, "start NaT: needs a date"), ({"primary": 3}, "primary 3: needs the name of a metric"), ({"direction": "up"}, "direction 'up': allowed are increase, decrease")])
+    ({"start": pd.NaT}, "start NaT: needs a date"), ({"primary": 3}, "primary 3: needs the name of a metric"), ({"direction": "up"}, "direction 'up': allowed are increase, decrease"),
+    ({"control": ["a"]}, "control ['a']: the plan has a, b"), ({"start": dt.date(2024, 5, 2), "end": dt.datetime(2024, 5, 1, 12)}, "needs an end after the start")])
 def test_a_plan_by_hand_that_cannot_be(options, message):
     with pytest.raises(ParameterError) as error:
         Plan(**{"shares": {"a": 1, "b": 1}, "control": "a", **options})
@@ -99,9 +100,9 @@ def test_words_of_effects():
     assert effect_words(row()) == "orders rose by 10.0% (between 5.0% and 15.0%)"
     assert effect_words(row(relative=-0.1, relative_low=-0.15, relative_high=-0.05, better=False)) == "orders fell by 10.0% (between −15.0% and −5.0%)"
     for nothing in (None, float("nan")):
-        assert effect_words(row(relative_low=-0.02, better=nothing)) == "of orders no change is shown (it lies between −2.0% and 15.0%)"
+        assert effect_words(row(relative_low=-0.02, better=nothing)) == "no change of orders is shown (it lies between −2.0% and 15.0%)"
     assert effect_words(row(relative_low=float("nan"), relative_high=float("nan"))) == "orders rose by 2.00 (between 1.00 and 3.00)"
-    assert effect_words(row(relative_high=float("inf"), better=None, low=-1.0)) == "of orders no change is shown (it lies between −1.00 and 3.00)"
+    assert effect_words(row(relative_high=float("inf"), better=None, low=-1.0)) == "no change of orders is shown (it lies between −1.00 and 3.00)"
 
 
 CLAIM = re.compile(r"(\w+) (rose|fell) by \S+ \(between (\S+) and (\S+?)\)")
@@ -198,7 +199,7 @@ def test_a_broken_split_holds_all():
 def test_which_way_is_better(lift, direction, decision):
     found = page(shop(4000, 2, (0.0, lift)), metrics=[Mean("revenue", direction=direction)]).analyze(LATE)
     assert found.decisions["new"].decision == decision
-    assert ("rose" if lift > 0 else "fell" if lift < 0 else "no change is shown") in found.text()
+    assert ("rose" if lift > 0 else "fell" if lift < 0 else "no change of") in found.text()
 
 
 @pytest.mark.parametrize(("direction", "back", "margin", "state", "words"), [
@@ -595,10 +596,10 @@ def test_fewer_came_than_planned_and_many_more():
 @pytest.mark.parametrize("design", [AlwaysValid(400), GroupSequential(2), None], ids=str)
 def test_nothing_varies_yet(design):
     exposures, bought, back = shop(400)
-    found = page((exposures, bought.assign(amount=0.0), back), design=design, planned_n=400)
+    found = page((exposures, bought.assign(amount=1.0), back), design=design, planned_n=400, worthwhile=0.05 if design else None)
     readout = found.analyze(LATE)
     assert readout.decisions["new"].decision == "hold" and readout.history == {} and looks_at(found, readout.made, "new") is None
-    assert ("revenue does not vary yet, so there are no looks" in readout.notes) == (design is not None)
+    assert ("revenue under new does not vary yet, so there are no looks" in readout.notes) == (design is not None)
 
 
 def test_a_share_of_a_loss_is_not_known():
@@ -626,3 +627,28 @@ def test_a_plan_of_decimals_and_of_rows_that_differ():
     for column in ("start", "end", "primary_metric", "direction"):
         with pytest.raises(SchemaError, match=f"experiments: rows of page differ in {column}; a plan has one"):
             read_plan(PLANS.assign(**{column: ["x", None, "y", "y"]}), "page")
+
+
+def test_looks_after_which_nobody_came():
+    """Read again, or at the end, when nobody has come since: the same look, and the last one where the plan is over."""
+    tables = shop(1200, 2, (0.0, 0.035))
+    ask = lambda *looked, day=LATE: page(tables, design=GroupSequential(3), planned_n=2000).analyze(day, list(looked))   # noqa: E731
+    assert ask("2024-05-27").text() == ask("2024-05-25", "2024-05-27").text() == ask().text() and len(ask("2024-05-27").history["new"].frame()) == 1
+    assert len(ask("2024-05-14", "2024-05-27").history["new"].frame()) == 2
+    with pytest.raises(ParameterError, match="looked 2024-05-29: lies after as_of"):
+        ask("2024-05-29", day="2024-05-28")
+
+
+def test_one_treatment_that_does_not_vary_holds_up_no_other():
+    exposures, bought, back = shop(900, 3, (0.0, 0.0, 0.3), ("old", "none", "new"))
+    arm = exposures.set_index("customer_id")["variant"].reindex(bought["customer_id"]).to_numpy()
+    still = bought.assign(amount=np.where(arm == "new", bought["amount"], 1.0))
+    plan = Plan({"old": 1, "none": 1, "new": 1}, "old", START, END)
+    for design, looked in ((AlwaysValid(600), []), (GroupSequential(2), []), (GroupSequential(2), ["2024-05-16"])):
+        found = page((exposures, still, back), plan=plan, metrics=[Mean("revenue")], design=design, planned_n=600, worthwhile=0.05).analyze(LATE, looked)
+        assert list(found.history) == ["new"] and found.decisions["none"].decision == "hold" and "Why: revenue does not vary yet" in found.text()
+        assert "revenue under none does not vary yet, so there are no looks" in found.notes
+
+
+def test_a_correction_of_dunnett_is_one():
+    assert page(shop(400), correction="dunnett").analyze(LATE).effects is not None

@@ -245,6 +245,10 @@ def test_dunnett_of_what_does_not_vary():
     still = found(small([1, 1, 1], [1, 1, 1]), Mean("x"), correction="dunnett").table.iloc[0]
     assert still["p_adjusted"] == 1 and still["better"] is None and still["p"] == 1
     frame = pd.DataFrame({"variant": np.repeat(["A", "B", "C"], 400), "k": [1] * 40 + [0] * 360 + [1] * 80 + [0] * 320 + [0] * 400})
+    nobody = pd.DataFrame({"variant": np.repeat(["A", "B", "C"], 100), "k": [1] * 200 + [1] * 90 + [0] * 10})
+    rows = found(nobody, Proportion("k"), correction="dunnett").table   # all of A and B: no interval of no width
+    low, high = newcombe_interval(np.array([100, 90]), 100, 100, 100, 0.975)
+    assert rows["low"].tolist() == pytest.approx(low) and rows["high"].tolist() == pytest.approx(high) and (rows["relative_high"] - rows["relative_low"] > 0.01).all()
     for metric in (Proportion("k"), Mean("k")):   # C lost everything, and does not vary: Bonferroni of two
         table = found(frame, metric, correction="dunnett").table.set_index("variant")
         assert table["p_adjusted"].tolist() == pytest.approx((2 * table["p"]).tolist()) and table["better"].tolist() == [True, False]
@@ -509,3 +513,11 @@ def test_segments_called_like_columns_of_the_table(name):
     for ask in (lambda: effects(made, "A", by=name), lambda: segment_effects(made, "A", "x", name), lambda: interaction(made, "A", name, "u")):
         with pytest.raises(ParameterError, match=f"{name} would stand twice in the table"):
             ask()
+
+
+def test_the_denominator_of_a_covariate_that_is_not_used():
+    frame = units(arms="AB").assign(zero=0.0)
+    metric = Ratio("x", "s", covariate=[("x", "zero")])
+    assert found(frame, metric, adjust=None).table["effect"].tolist() == found(frame, Ratio("x", "s")).table["effect"].tolist()
+    with pytest.raises(ParameterError, match="whose denominator is above 0"):
+        found(frame, metric)
