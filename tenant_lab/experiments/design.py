@@ -19,7 +19,6 @@ from scipy.special import nctdtr, ndtr, stdtrit
 from ..core.checks import check_choice, check_number
 from ..core.errors import ParameterError
 from ..core.results import ACCENT, NotedResult, figure, format_number
-from .margins import score_z
 from .multiplicity import dunnett_critical
 
 if TYPE_CHECKING:
@@ -221,7 +220,12 @@ def _standard(baseline: Baseline, trial: Trial, effect: float, n: float) -> tupl
         if trial.method == "arcsine":
             effect, v0, v1 = 2 * (math.asin(math.sqrt(p1)) - math.asin(math.sqrt(p0))), 1, 1
     error = np.sqrt(factor * (phi**2 * v0 / n0 + v1 / n1))
-    if baseline.kind == "proportion" and trial.method == "pooled" and factor == 1 and (trial.design is None or not margin):
+    if baseline.kind == "proportion" and trial.method == "pooled" and factor == 1 and not margin:
+        pooled = (n0 * p0 + n1 * p1) / (n0 + n1)
+        ratio = math.sqrt(pooled * (1 - pooled) * (1 / n0 + 1 / n1)) / error
+    elif baseline.kind == "proportion" and trial.method == "pooled" and factor == 1 and trial.design is None:
+        from tenant_lab.experiments.margins import score_z   # brings the libraries that read tables
+
         shifts = np.where(phi == 1, edges, 0)
         score = np.array([float(score_z(n0 * p0, n0, n1 * p1, n1, share, shift)) for share, shift in zip(phi, shifts, strict=True)])
         ratio = np.divide(p1 - phi * p0 - shifts, score * error, out=ratio, where=np.abs(score) > 1e-6)
@@ -234,12 +238,12 @@ def _least(baseline: Baseline, trial: Trial) -> float:
 
 
 def _power(baseline: Baseline, trial: Trial, effect: float, n: float) -> float:
-    far, ratio, df = _standard(baseline, trial, effect, n)
+    distance, ratio, df = _standard(baseline, trial, effect, n)
     if trial.design is not None:
-        return float(trial.design.power(np.clip(-far[0] if trial.alternative == "less" else far[0], -40, 40)))   # beyond, the power is 0 or 1
+        return float(trial.design.power(np.clip(-distance[0] if trial.alternative == "less" else distance[0], -40, 40)))   # beyond, the power is 0 or 1
     critical = stdtrit(df, 1 - trial.level / (2 if trial.alternative == "two-sided" else 1)) * ratio
-    below = nctdtr(df, far, critical)   # missing now and then where it is 0 or 1 to the last digit
-    return max(0.0, float(1 - np.where(np.isnan(below), ndtr(critical - far), below).sum()))
+    below = nctdtr(df, distance, critical)   # missing now and then where it is 0 or 1 to the last digit
+    return max(0.0, float(1 - np.where(np.isnan(below), ndtr(critical - distance), below).sum()))
 
 # %% ../../nbs/26_experiments/50_design.ipynb #282cf3cd
 def power(baseline: Baseline, effect: float, n: float, **options: Any) -> float:

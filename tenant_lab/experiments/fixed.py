@@ -327,7 +327,7 @@ def _corrected(table: "pd.DataFrame", by: list[str], correction: str, alpha: flo
     table["p_adjusted"] = np.nan
     for rows in table.groupby(["metric", *by], sort=False, dropna=False).indices.values():
         own = table.loc[rows]
-        if (own[["control_variance", "variance"]] > 0).all(axis=None):
+        if varies := (own[["control_variance", "variance"]] > 0).all(axis=None):
             joint = dunnett(own["effect"].to_numpy(), float(own["control_variance"].iloc[0]), own["variance"].to_numpy(), None if np.isinf(own["df"]).any() else float(own["df"].min()), alpha)
             critical, p = np.full(len(own), joint.critical), joint.frame()["p"].to_numpy()
         else:   # an arm that does not vary has no correlation with the others: Bonferroni
@@ -337,8 +337,9 @@ def _corrected(table: "pd.DataFrame", by: list[str], correction: str, alpha: flo
         means = own["control_value"], own["value"], own["control_variance"], own["variance"]
         error = critical * delta_relative(*means)[1]
         ends = fieller(*means, critical) if relative == "fieller" else (own["relative"] - error, own["relative"] + error)
-        if own["counts"].all() and not (own[["control_variance", "variance"]] > 0).all(axis=None):   # a share that nobody has is not known for sure
-            k0, n0, k1, n1 = (np.round(own[value] * own[n]) if value else own[n] for n, value in (("n_control", "control_value"), ("n_control", ""), ("n", "value"), ("n", "")))
+        if own["counts"].all() and not varies:   # a share that nobody has is not known for sure
+            n0, n1 = own["n_control"], own["n"]
+            k0, k1 = np.round(own["control_value"] * n0), np.round(own["value"] * n1)
             table.loc[rows, "low"], table.loc[rows, "high"] = newcombe_interval(k1, n1, k0, n0, 1 - alpha / len(own))
             ends = share_ratio(k0, n0, k1, n1, alpha / len(own)) if relative == "fieller" else ends
         table.loc[rows, "relative_low"], table.loc[rows, "relative_high"] = ends
