@@ -518,6 +518,6 @@ def test_segments_called_like_columns_of_the_table(name):
 def test_the_denominator_of_a_covariate_that_is_not_used():
     frame = units(arms="AB").assign(zero=0.0)
     metric = Ratio("x", "s", covariate=[("x", "zero")])
-    assert found(frame, metric, adjust=None).table["effect"].tolist() == found(frame, Ratio("x", "s")).table["effect"].tolist()
+    assert found(frame, metric, adjust=None).table["effect"].iloc[0] == pytest.approx(found(frame, Ratio("x", "s")).table["effect"].iloc[0])   # engines add in any order
     with pytest.raises(ParameterError, match="whose denominator is above 0"):
         found(frame, metric)
